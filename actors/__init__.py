@@ -1,0 +1,1 @@
+"""Dramatiq actors on RabbitMQ: they own every change of an order or of stock."""

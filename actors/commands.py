@@ -1,0 +1,160 @@
+"""THE CONTRACT between the front door and the actors: commands, their limits, their encoding.
+
+Both sides import this module and nothing else of each other. A command is an imperative with an
+id that can take effect once; a message carries a batch of commands of one kind.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+import msgspec
+
+KIB: Final = 1024
+
+# --- limits: there is one on everything ---
+LINES_MAX: Final = 100
+QUANTITY_MAX: Final = 1_000_000
+METADATA_BYTES_MAX: Final = 4 * KIB
+ORDERS_PER_BATCH_MAX: Final = 500
+DELTA_MAX: Final = 1_000_000_000
+ON_HAND_MAX: Final = 10**15
+# The dearest order (100 lines of a million units each) still fits a 64-bit integer.
+UNIT_PRICE_MAX: Final = 90_000_000_000
+# One message: large enough to carry a full batch, small enough for the broker to like it.
+MESSAGE_COMMANDS_MAX: Final = 500
+MESSAGE_BYTES_MAX: Final = 1024 * KIB
+
+# PostgreSQL's text can hold every character but NUL.
+NO_NUL: Final = r"^[^\x00]*\Z"
+
+CommandId = Annotated[
+    str, msgspec.Meta(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
+]
+Sku = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")]
+CustomerId = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=NO_NUL)]
+Quantity = Annotated[int, msgspec.Meta(ge=1, le=QUANTITY_MAX)]
+Delta = Annotated[int, msgspec.Meta(ge=-DELTA_MAX, le=DELTA_MAX)]
+UnitPrice = Annotated[int, msgspec.Meta(ge=0, le=UNIT_PRICE_MAX)]
+Currency = Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}\Z")]
+ProductName = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=NO_NUL)]
+PlainText = Annotated[str, msgspec.Meta(pattern=NO_NUL)]
+MovedTo = Literal["shipped", "delivered", "cancelled", "returned"]
+AdjustmentReason = Literal["received", "returned", "damaged", "lost", "found", "correction"]
+
+
+class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """quantity: units of sku."""
+
+    sku: Sku
+    quantity: Quantity
+
+
+class PlaceOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Confirm an order if there is stock for all of it, reject it otherwise."""
+
+    id: CommandId
+    at: datetime
+    customer_id: CustomerId
+    lines: Annotated[list[Line], msgspec.Meta(min_length=1, max_length=LINES_MAX)]
+    metadata: dict[PlainText, PlainText]
+
+
+class MoveOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Move an order to another status. if_version: only if it is at that version."""
+
+    id: CommandId
+    at: datetime
+    order_id: CommandId
+    to: MovedTo
+    restock: bool = True
+    if_version: int | None = None
+
+
+class PutProduct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Create or replace a product; a new one starts with no stock."""
+
+    id: CommandId
+    at: datetime
+    sku: Sku
+    name: ProductName
+    unit_price: UnitPrice
+    currency: Currency
+
+
+class AdjustStock(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Put units on hand (delta > 0) or take them off (delta < 0)."""
+
+    id: CommandId
+    at: datetime
+    sku: Sku
+    delta: Delta
+    reason: AdjustmentReason
+
+
+Command = PlaceOrder | MoveOrder | PutProduct | AdjustStock
+AnyCommand = TypeVar("AnyCommand", PlaceOrder, MoveOrder, PutProduct, AdjustStock)
+
+
+class Route(msgspec.Struct, frozen=True):
+    """Where a kind of command goes. kind: its name in the inbox and the API."""
+
+    kind: str
+    actor: str
+    queue: str
+
+
+#: One actor per kind of change, and a queue each.
+ROUTES: Final[dict[type[Command], Route]] = {
+    PlaceOrder: Route("place_order", "place_orders", "holdfast.orders"),
+    MoveOrder: Route("move_order", "move_orders", "holdfast.moves"),
+    PutProduct: Route("put_product", "put_products", "holdfast.products"),
+    AdjustStock: Route("adjust_stock", "adjust_stock", "holdfast.stock"),
+}
+ROUTES_BY_ACTOR: Final = {route.actor: route for route in ROUTES.values()}
+
+_encoder = msgspec.json.Encoder()
+_decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {
+    kind: msgspec.json.Decoder(list[kind]) for kind in ROUTES  # type: ignore[valid-type]
+}
+
+
+def encode(command: Command) -> bytes:
+    """One command as JSON, ready to be joined into a batch."""
+    return _encoder.encode(command)
+
+
+def join(encoded: Sequence[bytes]) -> msgspec.Raw:
+    """A batch, as the argument of a message, from commands that are encoded already."""
+    return msgspec.Raw(b"[" + b",".join(encoded) + b"]")
+
+
+def split(batch: msgspec.Raw) -> list[msgspec.Raw]:
+    """The commands of a batch, still encoded."""
+    return msgspec.json.decode(batch, type=list[msgspec.Raw])
+
+
+def decode(kind: type[AnyCommand], batch: msgspec.Raw) -> list[AnyCommand]:
+    """The commands of a batch. Raises msgspec.ValidationError where one breaks the contract."""
+    commands: list[AnyCommand] = _decoders[kind].decode(batch)
+    return commands
+
+
+class Sketch(msgspec.Struct):
+    """What every command has, readable even where the rest of it is not."""
+
+    id: CommandId
+    at: datetime
+    order_id: CommandId | None = None
+    sku: Sku | None = None
+
+
+_sketches = msgspec.json.Decoder(list[Sketch])
+
+
+def sketch(batch: msgspec.Raw) -> list[Sketch]:
+    """The commands of a batch of any kind; none where they can't be read."""
+    try:
+        return _sketches.decode(batch)
+    except msgspec.DecodeError:
+        return []

@@ -1,0 +1,71 @@
+"""The actors that own products and stock: claim, lock, decide, write."""
+
+from collections.abc import Sequence
+
+import dramatiq
+import msgspec
+
+from actors.broker import broker, route_options
+from actors.commands import ON_HAND_MAX, ROUTES, AdjustStock, PutProduct, decode
+from actors.group_commit import GroupCommit
+from config import settings
+from models.database import transaction
+from models.queries import inbox, stock
+from models.queries.inbox import Received
+from models.queries.stock import DEFAULT_LOCATION, Movement, Product
+from models.rules.allocation import StockChange, adjust
+
+
+@dramatiq.actor(**route_options(PutProduct), broker=broker)
+def put_products(commands: msgspec.Raw) -> None:
+    """Create or replace products."""
+    _putting.submit(decode(PutProduct, commands))
+
+
+@dramatiq.actor(**route_options(AdjustStock), broker=broker)
+def adjust_stock(commands: msgspec.Raw) -> None:
+    """Put units on hand or take them off, never below what is allocated to orders."""
+    _adjusting.submit(decode(AdjustStock, commands))
+
+
+def _put(commands: Sequence[PutProduct]) -> None:
+    with transaction():
+        claims = inbox.claim(
+            ROUTES[PutProduct].kind, [Received(c.id, c.sku, c.at) for c in commands]
+        )
+        latest = {
+            c.sku: Product(c.sku, c.name, c.unit_price, c.currency)
+            for c in commands
+            if c.id in claims
+        }
+        if latest:
+            stock.put_products(latest.values())
+
+
+def _adjust(commands: Sequence[AdjustStock]) -> None:
+    with transaction():
+        claims = inbox.claim(
+            ROUTES[AdjustStock].kind, [Received(c.id, c.sku, c.at) for c in commands]
+        )
+        mine = list({c.id: c for c in commands if c.id in claims}.values())
+        levels = stock.lock_levels(c.sku for c in mine)
+        refusals = adjust(
+            {sku: (level.on_hand, level.allocated) for sku, level in levels.items()},
+            [StockChange(c.id, c.sku, c.delta) for c in mine],
+            ON_HAND_MAX,
+        )
+        decided = list(zip(mine, refusals, strict=True))
+        stock.write_movements(
+            [
+                Movement(c.sku, DEFAULT_LOCATION, c.delta, 0, c.reason, None, c.id)
+                for c, refusal in decided
+                if refusal is None
+            ]
+        )
+        inbox.record_refusals(
+            [(c.id, refusal) for c, refusal in decided if refusal is not None]
+        )
+
+
+_putting = GroupCommit(_put, commands_max=settings().transaction_commands_max)
+_adjusting = GroupCommit(_adjust, commands_max=settings().transaction_commands_max)

@@ -1,0 +1,179 @@
+"""The actors that own every change of an order: claim, lock, decide, write."""
+
+from collections.abc import Mapping, Sequence
+
+import dramatiq
+import msgspec
+
+from actors.broker import broker, route_options
+from actors.commands import ROUTES, MoveOrder, PlaceOrder, decode, encode, join
+from actors.group_commit import GroupCommit
+from config import settings
+from models.database import transaction
+from models.queries import inbox, orders, stock
+from models.queries.inbox import Claim, Received
+from models.queries.orders import LineRow, LockedOrder, MoveRow, OrderRow, OrderUnits
+from models.queries.stock import Movement
+from models.rules.allocation import Allocation, Decision, Demand, Level, allocate
+from models.rules.order_status import CONFIRMED, REJECTED, Move, Moved, NotMoved, decide_moves
+from models.rules.refusals import UNKNOWN_ORDER, refuse
+
+#: Asked for this often and still not decided (some hours), its order never was accepted.
+WAITS_MAX = 1_000
+
+
+@dramatiq.actor(
+    **route_options(PlaceOrder), broker=broker, rate_limit=settings().orders_rate_limit
+)
+def place_orders(commands: msgspec.Raw) -> None:
+    """Decide new orders: stock for all their lines, or none."""
+    _placing.submit(decode(PlaceOrder, commands))
+
+
+@dramatiq.actor(**route_options(MoveOrder), broker=broker)
+def move_orders(commands: msgspec.Raw, waits: int = 0) -> None:
+    """Move orders to another status. What comes before its order is decided waits for it."""
+    moves = decode(MoveOrder, commands)
+    if waits >= WAITS_MAX:
+        _apply_moves(moves, give_up=True)
+        return
+    undecided = _moving.submit(moves)
+    if early := [move for move in moves if move.order_id in undecided]:
+        again = join([encode(move) for move in early])
+        message = move_orders.message(commands=again, waits=waits + 1)
+        broker.enqueue(message, delay=min(50 * 2 ** min(waits, 10), 15_000))
+
+
+def _place(commands: Sequence[PlaceOrder]) -> None:
+    with transaction():
+        claims = inbox.claim(
+            ROUTES[PlaceOrder].kind, [Received(c.id, None, c.at) for c in commands]
+        )
+        mine = _first_of_each(commands, claims)
+        levels = stock.lock_levels(line.sku for c in mine for line in c.lines)
+        demands = [Demand(c.id, [(line.sku, line.quantity) for line in c.lines]) for c in mine]
+        decisions = allocate(levels, demands)
+        reached = orders.forget_failed({id_: c.at for id_, c in claims.items() if c.again})
+        rows = [
+            _order_row(command, claims[command.id], decision, levels, reached.get(command.id, 0))
+            for command, decision in zip(mine, decisions, strict=True)
+        ]
+        orders.insert(rows)
+        stock.write_movements(_allocations(decisions, levels))
+        inbox.record_refusals(
+            [(d.order_id, d.refusal) for d in decisions if not isinstance(d, Allocation)]
+        )
+
+
+_placing = GroupCommit(_place, commands_max=settings().transaction_commands_max)
+
+
+def _first_of_each(
+    commands: Sequence[PlaceOrder], claims: Mapping[str, Claim]
+) -> list[PlaceOrder]:
+    """The claimed commands, each once, in arrival order."""
+    first = {command.id: command for command in reversed(commands)}
+    return [c for c in commands if c.id in claims and first[c.id] is c]
+
+
+def _order_row(
+    command: PlaceOrder,
+    claim: Claim,
+    decision: Decision,
+    levels: Mapping[str, Level],
+    version_reached: int,
+) -> OrderRow:
+    if isinstance(decision, Allocation):
+        status, currency, total, rejection = CONFIRMED, decision.currency, decision.total, None
+        lines = [
+            LineRow(
+                line.sku, line.quantity, levels[line.sku].unit_price, levels[line.sku].location
+            )
+            for line in command.lines
+        ]
+    else:
+        status, currency, total = REJECTED, None, None
+        rejection = decision.refusal.document()
+        lines = [LineRow(line.sku, line.quantity, None, None) for line in command.lines]
+    return OrderRow(
+        command.id, claim.at, command.customer_id, status, currency, total,
+        version_reached + 1, command.metadata, rejection, lines,
+    )  # fmt: skip
+
+
+def _allocations(decisions: Sequence[Decision], levels: Mapping[str, Level]) -> list[Movement]:
+    return [
+        Movement(sku, levels[sku].location, 0, units, "placed", decision.order_id,
+                 decision.order_id)
+        for decision in decisions
+        if isinstance(decision, Allocation)
+        for sku, units in decision.units.items()
+    ]  # fmt: skip
+
+
+def _apply_moves(moves: Sequence[MoveOrder], *, give_up: bool = False) -> set[str]:
+    """Apply the moves whose orders are decided; returns the ids of the other orders.
+
+    give_up: refuse those moves, rather than leave them to wait.
+    """
+    with transaction():
+        locked = orders.lock(move.order_id for move in moves)
+        ready = [move for move in moves if give_up or move.order_id in locked]
+        claims = inbox.claim(
+            ROUTES[MoveOrder].kind, [Received(m.id, m.order_id, m.at) for m in ready]
+        )
+        mine = list({m.id: m for m in ready if m.id in claims}.values())
+        decisions = decide_moves(
+            {id_: order.state for id_, order in locked.items()},
+            [
+                Move(m.id, m.order_id, m.to, m.if_version, m.restock)
+                for m in mine
+                if m.order_id in locked
+            ],
+        )
+        moved = [decision for decision in decisions if isinstance(decision, Moved)]
+        _write_moved(moved, locked)
+        refused = [(d.move.command_id, d.refusal) for d in decisions if isinstance(d, NotMoved)]
+        unknown = refuse(UNKNOWN_ORDER, "This order was never accepted.")
+        refused += [(m.id, unknown) for m in mine if m.order_id not in locked]
+        inbox.record_refusals(refused)
+    return set() if give_up else {m.order_id for m in moves if m.order_id not in locked}
+
+
+_moving = GroupCommit(_apply_moves, commands_max=settings().transaction_commands_max)
+
+
+def _write_moved(moved: Sequence[Moved], locked: Mapping[str, LockedOrder]) -> None:
+    units_of: dict[str, list[OrderUnits]] = {}
+    touched = {d.move.order_id: locked[d.move.order_id] for d in moved if d.effect != (0, 0)}
+    for units in orders.units_of(touched):
+        units_of.setdefault(units.order_id, []).append(units)
+    stock.lock_levels(units.sku for held in units_of.values() for units in held)
+    stock.write_movements(
+        [
+            Movement(
+                units.sku, units.location, decision.effect[0] * units.units,
+                decision.effect[1] * units.units, decision.move.to, units.order_id,
+                decision.move.command_id,
+            )
+            for decision in moved
+            if decision.effect != (0, 0)
+            for units in units_of[decision.move.order_id]
+        ]
+    )  # fmt: skip
+    orders.write_moves(
+        [
+            MoveRow(
+                decision.move.order_id, locked[decision.move.order_id].placed_at,
+                decision.version, decision.move.to, _event_data(decision),
+            )
+            for decision in moved
+        ]
+    )  # fmt: skip
+
+
+def _event_data(decision: Moved) -> dict[str, object]:
+    data: dict[str, object] = {"command_id": decision.move.command_id}
+    if decision.move.to == "returned":
+        data["restock"] = decision.move.restock
+    return data

@@ -1,0 +1,105 @@
+"""What becomes of a message that was not processed. Never: nothing.
+
+| why | what happens |
+|---|---|
+| limited | waits, and the wait does not count |
+| a fault that passes (database or broker away, deadlock, time-out) | retried until it passes |
+| anything else, in a batch of several | split into single commands |
+| anything else, in a single command | retried a few times, then a dead letter on record |
+
+Dramatiq publishes a retry from a hook whose errors are swallowed, and then acknowledges. Here a
+message whose retry could not be published, or whose failure not recorded, is put back.
+"""
+
+import logging
+import traceback
+from typing import Any
+
+import msgspec
+import pika.exceptions
+from dramatiq.errors import BrokerConnectionError
+from dramatiq.message import Message, generate_unique_id
+from dramatiq.middleware import Retries as DramatiqRetries
+
+from actors import commands, dead_letters
+from actors.limits import Limited
+from models.database import is_transient
+
+logger = logging.getLogger(__name__)
+
+#: A bug does not pass by itself: give up soon (some 15 s), an operator can put it back.
+RETRIES_MAX = 5
+BACKOFF_MIN_MS = 250
+#: Half a minute at most, so that all is decided soon after a fault heals.
+BACKOFF_MAX_MS = 30_000
+
+
+def passes_by_itself(error: BaseException) -> bool:
+    """Whether an error comes from the surroundings and not from the message or our code."""
+    return is_transient(error) or isinstance(
+        error, (BrokerConnectionError, pika.exceptions.AMQPError)
+    )
+
+
+def _worth_a_retry(retries: int, error: BaseException) -> bool:
+    return passes_by_itself(error) or retries < RETRIES_MAX
+
+
+class Retries(DramatiqRetries):
+    """Dramatiq's exponential retries, with every way out of them accounted for."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            min_backoff=BACKOFF_MIN_MS, max_backoff=BACKOFF_MAX_MS, retry_when=_worth_a_retry
+        )
+
+    def after_process_message(
+        self,
+        broker: Any,
+        message: Any,
+        *,
+        result: Any = None,
+        exception: BaseException | None = None,
+    ) -> None:
+        if exception is None:
+            return
+        try:
+            self._settle(broker, message, result, exception)
+        except Exception:  # whatever went wrong, the message must not be acknowledged
+            logger.exception("Message %s goes back to its queue.", message.message_id)
+            message.failed = False
+            message.put_back = True
+
+    def _settle(self, broker: Any, message: Any, result: Any, exception: BaseException) -> None:
+        if isinstance(exception, Limited):
+            broker.enqueue(message, delay=exception.delay_ms)
+            return
+        singles = [] if passes_by_itself(exception) else _singles(message)
+        if singles:
+            logger.warning(
+                "Message %s failed and is split into %d.", message.message_id, len(singles)
+            )
+            for single in singles:
+                broker.enqueue(single)
+            return
+        super().after_process_message(broker, message, result=result, exception=exception)
+        if message.failed:
+            dead_letters.record(message, exception, "".join(traceback.format_exception(exception)))
+            message.recorded = True
+
+
+def _singles(message: Any) -> list[Message]:
+    """One message per command, for a batch of several that can be read."""
+    try:
+        batch = commands.split(message.kwargs["commands"])
+    except (KeyError, msgspec.DecodeError):
+        return []
+    if len(batch) < 2:
+        return []
+    return [
+        message.copy(
+            message_id=generate_unique_id(),
+            kwargs={**message.kwargs, "commands": commands.join([bytes(command)])},
+        )
+        for command in batch
+    ]

@@ -1,0 +1,1 @@
+"""The truth: tables, set-based queries, migrations, and the pure rules."""

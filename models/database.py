@@ -1,0 +1,151 @@
+"""Connections, transactions and time-outs: one connection per thread, none shared, none pooled.
+
+A pool that connects or pings under its lock lets one dead socket stall every thread, so there
+is none: a thread keeps its connection until an error closes it.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+import peewee
+import psycopg2
+
+from config import Settings
+
+Row = tuple[Any, ...]
+Params = Sequence[object]
+
+#: SQLSTATEs of faults that pass by themselves: serialization, deadlock, lock and statement
+#: time-outs, shutdown, connection loss, too many connections, read-only (a failover), idle time-out.
+TRANSIENT_SQLSTATES = frozenset(
+    {"40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03", "53300", "25006", "25P03"}
+)
+CONNECTION_CLASS = "08"
+
+database = peewee.PostgresqlDatabase(None)
+
+
+def configure(
+    given: Settings,
+    *,
+    application_name: str = "holdfast",
+    statement_timeout_ms: int | None = None,
+) -> None:
+    """Point the process at its database; the connections themselves open when first used."""
+    timeout_ms = statement_timeout_ms or given.statement_timeout_ms
+    database.init(
+        given.database_url,
+        connect_timeout=given.connect_timeout_s,
+        tcp_user_timeout=given.tcp_user_timeout_ms,
+        keepalives_idle=10,
+        keepalives_interval=5,
+        keepalives_count=3,
+        application_name=f"{application_name}/{os.getpid()}",
+        options=(
+            f"-c timezone=UTC -c lock_timeout={given.lock_timeout_ms} "
+            f"-c statement_timeout={timeout_ms} "
+            f"-c idle_in_transaction_session_timeout={timeout_ms}"
+        ),
+    )
+
+
+@contextmanager
+def transaction() -> Iterator[None]:
+    """One transaction on this thread's connection.
+
+    Whatever is raised inside (a kill signal counts too) closes the connection, so that a half-done
+    transaction can't leak into the next one; a COMMIT whose reply was lost is ambiguous, and
+    the inbox decides it at the redelivery.
+    """
+    try:
+        with database.atomic():
+            yield
+    except BaseException:
+        discard_connection()
+        raise
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Statements outside a transaction; a broken connection is thrown away."""
+    try:
+        yield
+    except peewee.DatabaseError:
+        discard_connection()
+        raise
+
+
+def discard_connection() -> None:
+    """Close this thread's connection; the next statement opens a new one."""
+    if database.is_closed():
+        return
+    connection = database.connection()
+    database.dispose()
+    # It may be broken: closing is a courtesy to the server.
+    try:
+        connection.close()
+    except psycopg2.Error:
+        return
+
+
+def fetch(sql: str, params: Params = ()) -> list[Row]:
+    """All rows of one statement."""
+    return cast(list[Row], database.execute_sql(sql, params).fetchall())
+
+
+def execute(sql: str, params: Params = ()) -> int:
+    """Run one statement; returns how many rows it touched."""
+    return cast(int, database.execute_sql(sql, params).rowcount)
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """The SQLSTATE behind an error, None when there is none (the connection itself broke)."""
+    cause = error.__cause__ or error.__context__
+    for candidate in (error, getattr(error, "orig", None), cause):
+        code = getattr(candidate, "pgcode", None)
+        if isinstance(code, str):
+            return code
+    return None
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether a database error passes by itself, so that the work is worth trying again."""
+    if not isinstance(error, (peewee.DatabaseError, peewee.InterfaceError, psycopg2.Error)):
+        return False
+    code = sqlstate(error)
+    if code is None:
+        # libpq gives no SQLSTATE when the server is away or the connection was cut.
+        return isinstance(
+            error, (peewee.OperationalError, peewee.InterfaceError, psycopg2.OperationalError)
+        )
+    return code in TRANSIENT_SQLSTATES or code.startswith(CONNECTION_CLASS)
+
+
+def lost_connection(error: BaseException) -> bool:
+    """Whether an error says that the connection is gone, so that a fresh one may do better."""
+    code = sqlstate(error)
+    return is_transient(error) and (code is None or code.startswith((CONNECTION_CLASS, "57P")))
+
+
+def array(values: Sequence[str]) -> str:
+    """A PostgreSQL array literal of values that need no quoting inside: numbers, uuids, times.
+
+    One text parameter is many times cheaper for the driver than a list of a thousand elements.
+    """
+    return "{" + ",".join(values) + "}"
+
+
+_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"'})
+
+
+def text_array(values: Sequence[str | None]) -> str:
+    """A PostgreSQL array literal of any text, None for NULL."""
+    return (
+        "{"
+        + ",".join(
+            ["NULL" if v is None else '"' + v.translate(_ESCAPES) + '"' for v in values]
+        )
+        + "}"
+    )

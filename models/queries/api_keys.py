@@ -1,0 +1,97 @@
+"""API keys: random tokens of which only the hash is kept."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from hashlib import sha256
+from secrets import token_hex, token_urlsafe
+from typing import NamedTuple
+
+import limits
+
+from models.database import reading
+from models.tables import ApiKey
+
+SCOPES = (
+    "orders:read",
+    "orders:write",
+    "inventory:read",
+    "inventory:write",
+    "dashboard:read",
+    "dashboard:operate",
+)
+TOKEN_PREFIX = "hf_"  # noqa: S105 - tells a leaked key apart, and is no secret
+
+
+class Key(NamedTuple):
+    """A key that may be used. rate_limit: such as "100/second", None for no limit."""
+
+    id: str
+    scopes: frozenset[str]
+    rate_limit: str | None
+
+
+def check_rate_limit(text: str) -> None:
+    """Raises ValueError for what the library `limits` can't read as a limit."""
+    try:
+        limits.parse(text)
+    except ValueError:
+        raise ValueError(f'{text!r} is no rate limit; write it like "100/second"') from None
+
+
+def hash_token(token: str) -> bytes:
+    """The SHA-256 of a token. It is 256 random bits, so no slow hash is needed."""
+    return sha256(token.encode()).digest()
+
+
+def new_token() -> str:
+    """A fresh token, to be shown once."""
+    return TOKEN_PREFIX + token_urlsafe(32)
+
+
+def create(name: str, scopes: Sequence[str], rate_limit: str | None, token: str) -> str:
+    """Register a token; returns the id of the key. One that is there already is brought back."""
+    unknown = sorted(set(scopes) - set(SCOPES))
+    if unknown:
+        raise ValueError(f"no such scope: {', '.join(unknown)}. There are: {', '.join(SCOPES)}")
+    with reading():
+        row = (
+            ApiKey.insert(
+                id=f"key_{token_hex(6)}",
+                name=name,
+                hash=hash_token(token),
+                scopes=list(scopes),
+                rate_limit=rate_limit,
+                created_at=datetime.now(UTC),
+            )
+            .on_conflict(
+                conflict_target=[ApiKey.hash],
+                update={ApiKey.scopes: list(scopes), ApiKey.rate_limit: rate_limit},
+            )
+            .returning(ApiKey.id)
+            .execute()
+        )
+        return str(next(iter(row)).id)
+
+
+def revoke(key_id: str) -> bool:
+    """Revoke a key; whether it was there and still good."""
+    with reading():
+        revoked: int = (
+            ApiKey.update(revoked_at=datetime.now(UTC))
+            .where(ApiKey.id == key_id, ApiKey.revoked_at.is_null())
+            .execute()
+        )
+        return revoked == 1
+
+
+def find(token_hash: bytes) -> Key | None:
+    """The key of a token, None when there is none or it was revoked."""
+    with reading():
+        row = ApiKey.get_or_none(ApiKey.hash == token_hash, ApiKey.revoked_at.is_null())
+    return None if row is None else Key(row.id, frozenset(row.scopes), row.rate_limit)
+
+
+def every() -> list[ApiKey]:
+    """All keys, newest first, the revoked ones too."""
+    with reading():
+        return list(ApiKey.select().order_by(ApiKey.created_at.desc()))

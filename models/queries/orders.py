@@ -1,0 +1,215 @@
+"""Writes of orders, their lines and their timelines, set-based."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from models.database import array, execute, fetch, text_array
+from models.queries.inbox import json_text
+from models.rules.order_status import OrderState
+
+INSERT_ORDERS = """
+WITH given AS (
+    SELECT * FROM unnest(
+        %s::uuid[], %s::timestamptz[], %s::text[], %s::text[], %s::text[], %s::bigint[],
+        %s::integer[], %s::text[], %s::text[]
+    ) AS o (id, placed_at, customer_id, status, currency, total, version, metadata, rejection)
+), header AS (
+    INSERT INTO orders (id, placed_at, customer_id, status, currency, total, version, updated_at,
+                        metadata, rejection)
+    SELECT id, placed_at, customer_id, status, currency, total, version, now(), metadata::jsonb,
+           rejection::jsonb
+    FROM given
+), line AS (
+    INSERT INTO order_lines (order_id, placed_at, line_no, sku, quantity, unit_price, location)
+    SELECT * FROM unnest(
+        %s::uuid[], %s::timestamptz[], %s::smallint[], %s::text[], %s::integer[], %s::bigint[],
+        %s::text[])
+)
+INSERT INTO order_events (order_id, placed_at, sequence, type, at, data)
+SELECT id, placed_at, version, 'order.' || status, now(),
+       CASE WHEN rejection IS NULL THEN '{}'::jsonb
+            ELSE jsonb_build_object('rejection', rejection::jsonb) END
+FROM given
+"""
+
+#: Rows of orders that failed and are taken up again give way to the new decision.
+FORGET_FAILED = """
+WITH given AS (
+    SELECT * FROM unnest(%s::uuid[], %s::timestamptz[]) AS g (id, placed_at)
+), line AS (
+    DELETE FROM order_lines AS l USING given
+    WHERE l.order_id = given.id AND l.placed_at = given.placed_at
+)
+DELETE FROM orders AS o USING given
+WHERE o.id = given.id AND o.placed_at = given.placed_at AND o.status = 'failed'
+RETURNING o.id::text, o.version
+"""
+
+#: `commands` knows when each order was placed, so that the join touches one partition.
+LOCK_ORDERS = """
+SELECT o.id::text, o.placed_at, o.status, o.version
+FROM unnest(%s::uuid[]) AS wanted (id)
+JOIN commands AS c ON c.id = wanted.id AND c.status <> 'pending'
+JOIN orders AS o ON o.placed_at = c.placed_at AND o.id = c.id
+ORDER BY o.id
+FOR NO KEY UPDATE OF o
+"""
+
+LINES_OF = """
+SELECT l.order_id::text, l.sku, l.location, sum(l.quantity)::bigint
+FROM unnest(%s::uuid[], %s::timestamptz[]) AS o (id, placed_at)
+JOIN order_lines AS l ON l.placed_at = o.placed_at AND l.order_id = o.id
+GROUP BY 1, 2, 3
+"""
+
+WRITE_MOVES = """
+WITH given AS (
+    SELECT * FROM unnest(%s::uuid[], %s::timestamptz[], %s::integer[], %s::text[], %s::text[])
+        AS m (order_id, placed_at, version, status, data)
+), final AS (
+    SELECT DISTINCT ON (order_id) order_id, placed_at, version, status
+    FROM given ORDER BY order_id, version DESC
+), moved AS (
+    UPDATE orders AS o
+    SET status = final.status, version = final.version, updated_at = now()
+    FROM final WHERE o.placed_at = final.placed_at AND o.id = final.order_id
+)
+INSERT INTO order_events (order_id, placed_at, sequence, type, at, data)
+SELECT order_id, placed_at, version, 'order.' || status, now(), data::jsonb FROM given
+"""
+
+
+class LineRow(NamedTuple):
+    """unit_price: minor units, None with the location where no stock was allocated."""
+
+    sku: str
+    quantity: int
+    unit_price: int | None
+    location: str | None
+
+
+class OrderRow(NamedTuple):
+    """A decided order. total: minor units of currency; rejection: the problem document."""
+
+    id: str
+    placed_at: datetime
+    customer_id: str
+    status: str
+    currency: str | None
+    total: int | None
+    version: int
+    metadata: Mapping[str, str]
+    rejection: Mapping[str, object] | None
+    lines: Sequence[LineRow]
+
+
+class LockedOrder(NamedTuple):
+    """An order whose row is locked until the transaction ends."""
+
+    placed_at: datetime
+    state: OrderState
+
+
+class OrderUnits(NamedTuple):
+    """Units of one SKU that an order holds at a location."""
+
+    order_id: str
+    sku: str
+    location: str
+    units: int
+
+
+class MoveRow(NamedTuple):
+    """A move that applied; its event has the order's new version for a sequence number."""
+
+    order_id: str
+    placed_at: datetime
+    version: int
+    status: str
+    data: Mapping[str, object]
+
+
+def insert(orders: Sequence[OrderRow]) -> None:
+    """Write orders, their lines and the first event of each timeline, in one statement."""
+    if not orders:
+        return
+    ids = [order.id for order in orders]
+    placed = [order.placed_at.isoformat() for order in orders]
+    lines = [
+        (id_, at, number, line)
+        for id_, at, order in zip(ids, placed, orders, strict=True)
+        for number, line in enumerate(order.lines, start=1)
+    ]
+    execute(
+        INSERT_ORDERS,
+        (
+            array(ids),
+            array(placed),
+            text_array([order.customer_id for order in orders]),
+            text_array([order.status for order in orders]),
+            text_array([order.currency for order in orders]),
+            _numbers([order.total for order in orders]),
+            _numbers([order.version for order in orders]),
+            text_array([json_text(order.metadata) if order.metadata else "{}" for order in orders]),
+            text_array([json_text(order.rejection) if order.rejection else None
+                        for order in orders]),
+            array([line[0] for line in lines]),
+            array([line[1] for line in lines]),
+            _numbers([line[2] for line in lines]),
+            text_array([line[3].sku for line in lines]),
+            _numbers([line[3].quantity for line in lines]),
+            _numbers([line[3].unit_price for line in lines]),
+            text_array([line[3].location for line in lines]),
+        ),
+    )
+
+
+def forget_failed(orders: Mapping[str, datetime]) -> dict[str, int]:
+    """Remove the rows of failed orders that are decided anew; ids with their placed_at.
+
+    Their timelines stay. Returns the versions they had reached, by id.
+    """
+    if not orders:
+        return {}
+    rows = fetch(
+        FORGET_FAILED, (array(list(orders)), array([at.isoformat() for at in orders.values()]))
+    )
+    return {id_: version for id_, version in rows}
+
+
+def lock(ids: Iterable[str]) -> dict[str, LockedOrder]:
+    """Lock decided orders, in id order; an id that is missing is not decided yet."""
+    rows = fetch(LOCK_ORDERS, (array(sorted(set(ids))),))
+    return {
+        id_: LockedOrder(placed_at, OrderState(status, version))
+        for id_, placed_at, status, version in rows
+    }
+
+
+def units_of(orders: Mapping[str, LockedOrder]) -> list[OrderUnits]:
+    """What these orders hold, summed per SKU and location."""
+    if not orders:
+        return []
+    placed = array([order.placed_at.isoformat() for order in orders.values()])
+    return [OrderUnits(*row) for row in fetch(LINES_OF, (array(list(orders)), placed))]
+
+
+def write_moves(moves: Collection[MoveRow]) -> None:
+    """Append to the timelines and bring each order to its latest version."""
+    if not moves:
+        return
+    execute(
+        WRITE_MOVES,
+        (
+            array([move.order_id for move in moves]),
+            array([move.placed_at.isoformat() for move in moves]),
+            _numbers([move.version for move in moves]),
+            text_array([move.status for move in moves]),
+            text_array([json_text(move.data) for move in moves]),
+        ),
+    )
+
+
+def _numbers(values: Iterable[int | None]) -> str:
+    return array(["NULL" if value is None else str(value) for value in values])

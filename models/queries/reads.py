@@ -1,0 +1,262 @@
+"""What the front door reads: many ids in one statement, pages by keyset, never by offset."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from models.database import Row, array, execute, fetch, reading, text_array, transaction
+from models.queries.orders import LineRow, OrderRow
+
+# `commands` knows when each order was placed, so that both joins touch one partition only.
+ORDERS_BY_ID = """
+SELECT c.id::text, c.status, c.problem, o.placed_at, o.updated_at, o.customer_id, o.status,
+       o.currency, o.total, o.version, o.metadata, o.rejection,
+       (SELECT json_agg(json_build_array(l.sku, l.quantity, l.unit_price, l.location)
+                        ORDER BY l.line_no)
+        FROM order_lines AS l WHERE l.placed_at = c.placed_at AND l.order_id = c.id)
+FROM commands AS c
+LEFT JOIN orders AS o ON o.placed_at = c.placed_at AND o.id = c.id
+WHERE c.id = ANY (%s::uuid[]) AND c.kind = 'place_order'
+"""
+
+COMMANDS_BY_ID = """
+SELECT id::text, kind, status, target, problem FROM commands WHERE id = ANY (%s::uuid[])
+"""
+
+DECIDED = """
+SELECT id::text FROM commands WHERE id = ANY (%s::uuid[]) AND status <> 'pending'
+"""
+
+INVENTORY_BY_SKU = """
+SELECT p.sku, p.name, p.unit_price, p.currency, s.on_hand, s.allocated, s.updated_at, p.created_at
+FROM products AS p
+JOIN LATERAL (
+    SELECT sum(on_hand)::bigint AS on_hand, sum(allocated)::bigint AS allocated,
+           greatest(max(updated_at), p.updated_at) AS updated_at
+    FROM stock WHERE stock.sku = p.sku
+) AS s ON true
+"""
+
+EVENTS = """
+SELECT e.sequence, e.type, e.at, e.data
+FROM commands AS c JOIN order_events AS e ON e.placed_at = c.placed_at AND e.order_id = c.id
+WHERE c.id = %s ORDER BY e.sequence
+"""
+
+MOVEMENTS = """
+SELECT at, location, on_hand_delta, allocated_delta, reason, order_id::text, command_id::text
+FROM stock_movements
+WHERE sku = %s AND (%s::timestamptz IS NULL OR (at, command_id, location) < (%s, %s::uuid, %s))
+ORDER BY at DESC, command_id DESC, location DESC LIMIT %s
+"""
+
+REMEMBER_KEYS = """
+INSERT INTO idempotency_keys (key_hash, fingerprint, command_id, seen_at)
+SELECT key_hash, fingerprint, command_id, now()
+FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[]) AS given (key_hash, fingerprint, command_id)
+ORDER BY key_hash
+ON CONFLICT (key_hash) DO NOTHING
+"""
+
+RECALL_KEYS = """
+SELECT replace(k.key_hash::text, '-', ''), replace(k.fingerprint::text, '-', ''),
+       EXISTS (SELECT FROM commands AS c WHERE c.id = k.command_id AND c.status <> 'pending')
+FROM idempotency_keys AS k WHERE k.key_hash = ANY (%s::uuid[])
+"""
+
+
+class FoundOrder(NamedTuple):
+    """An order in the inbox. order: None where only its failure is known."""
+
+    order: OrderRow | None
+    updated_at: datetime | None
+    outcome: str
+
+
+class FoundCommand(NamedTuple):
+    """The outcome of a command; problem: the document of a refusal or failure."""
+
+    kind: str
+    status: str
+    target: str | None
+    problem: dict[str, Any] | None
+
+
+class InventoryRow(NamedTuple):
+    """Stock of a product over all locations, in units; unit_price in minor units."""
+
+    sku: str
+    name: str
+    unit_price: int
+    currency: str
+    on_hand: int
+    allocated: int
+    updated_at: datetime
+    created_at: datetime
+
+
+class KeyUse(NamedTuple):
+    """An idempotency key in use: hash and fingerprint as 32 hex digits, the command's id."""
+
+    key_hash: str
+    fingerprint: str
+    command_id: str
+
+
+class KeyRecall(NamedTuple):
+    """What a key was first used for, and whether that is decided."""
+
+    fingerprint: str
+    decided: bool
+
+
+class OrderFilter(NamedTuple):
+    """What a list of orders is narrowed to; None narrows nothing."""
+
+    status: str | None = None
+    customer_id: str | None = None
+    sku: str | None = None
+    placed_after: datetime | None = None
+    placed_before: datetime | None = None
+
+
+def orders_by_id(ids: Sequence[str]) -> list[FoundOrder | None]:
+    """Orders in the order of their ids; None for one that is not decided (or there) yet."""
+    with reading():
+        rows = fetch(ORDERS_BY_ID, (array(ids),))
+    found = {row[0]: _found_order(row) for row in rows}
+    return [found.get(id_) for id_ in ids]
+
+
+def _found_order(row: Row) -> FoundOrder:
+    id_, outcome, _problem, placed_at, updated_at, customer, status, *rest, lines = row
+    if placed_at is None:
+        return FoundOrder(None, None, outcome)
+    currency, total, version, metadata, rejection = rest
+    order = OrderRow(
+        id_, placed_at, customer, status, currency, total, version, metadata, rejection,
+        [LineRow(*line) for line in lines or []],
+    )  # fmt: skip
+    return FoundOrder(order, updated_at, outcome)
+
+
+def commands_by_id(ids: Sequence[str]) -> list[FoundCommand | None]:
+    """Outcomes in the order of the ids; None for a command that is not decided yet."""
+    with reading():
+        found = {row[0]: FoundCommand(*row[1:]) for row in fetch(COMMANDS_BY_ID, (array(ids),))}
+    return [found.get(id_) for id_ in ids]
+
+
+def decided(ids: Sequence[str]) -> set[str]:
+    """Those of the commands that have an outcome."""
+    with reading():
+        return {id_ for (id_,) in fetch(DECIDED, (array(ids),))}
+
+
+def inventory_by_sku(skus: Sequence[str]) -> list[InventoryRow | None]:
+    """Stock in the order of the SKUs; None for an unknown one."""
+    with reading():
+        rows = fetch(INVENTORY_BY_SKU + "WHERE p.sku = ANY (%s::text[])", (text_array(skus),))
+    found = {row[0]: InventoryRow(*row) for row in rows}
+    return [found.get(sku) for sku in skus]
+
+
+def inventory_page(
+    prefix: str, available_below: int | None, after: tuple[datetime, str] | None, limit: int
+) -> list[InventoryRow]:
+    """Products, newest first, whose SKU begins with prefix and whose available is below."""
+    conditions: list[str] = []
+    params: list[object] = []
+    if prefix:
+        conditions.append("p.sku >= %s AND p.sku < %s")
+        params += [prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1)]
+    if available_below is not None:
+        conditions.append("s.on_hand - s.allocated < %s")
+        params.append(available_below)
+    if after is not None:
+        conditions.append("(p.created_at, p.sku) < (%s, %s)")
+        params += after
+    where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
+    with reading():
+        rows = fetch(
+            f"{INVENTORY_BY_SKU}{where}ORDER BY p.created_at DESC, p.sku DESC LIMIT %s",
+            (*params, limit),
+        )
+    return [InventoryRow(*row) for row in rows]
+
+
+def order_ids_page(
+    wanted: OrderFilter, after: tuple[datetime, str] | None, limit: int
+) -> list[tuple[str, datetime]]:
+    """(id, placed_at) of orders, newest first."""
+    conditions: list[str] = []
+    params: list[object] = []
+    for column, value in (
+        ("o.status =", wanted.status),
+        ("o.customer_id =", wanted.customer_id),
+        ("o.placed_at >", wanted.placed_after),
+        ("o.placed_at <", wanted.placed_before),
+    ):
+        if value is not None:
+            conditions.append(f"{column} %s")
+            params.append(value)
+    if wanted.sku is not None:
+        # An order may have the SKU on several lines: the timeline of the SKU, each order once.
+        conditions.append(
+            "EXISTS (SELECT FROM order_lines AS l WHERE l.sku = %s"
+            " AND l.placed_at = o.placed_at AND l.order_id = o.id)"
+        )
+        params.append(wanted.sku)
+    if after is not None:
+        conditions.append("(o.placed_at, o.id) < (%s, %s::uuid)")
+        params += after
+    where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
+    with reading():
+        rows = fetch(
+            f"SELECT o.id::text, o.placed_at FROM orders AS o {where}"
+            "ORDER BY o.placed_at DESC, o.id DESC LIMIT %s",
+            (*params, limit),
+        )
+    return [(id_, placed_at) for id_, placed_at in rows]
+
+
+def events(order_id: str) -> list[Row]:
+    """(sequence, type, at, data) of an order's timeline, oldest first."""
+    with reading():
+        return fetch(EVENTS, (order_id,))
+
+
+def movements_page(
+    sku: str, after: tuple[datetime, str, str] | None, limit: int
+) -> list[Row]:
+    """(at, location, on hand delta, allocated delta, reason, order id, command id), newest first."""
+    at, command_id, location = after or (None, None, None)
+    with reading():
+        return fetch(MOVEMENTS, (sku, at, at, command_id, location, limit))
+
+
+def remember_keys(uses: Sequence[KeyUse]) -> list[KeyRecall]:
+    """Remember idempotency keys, or recall what they were first used for; in order.
+
+    A crash may forget the last fraction of a second: the inbox still dedupes those by id.
+    """
+    hashes = array([use.key_hash for use in uses])
+    with transaction():
+        execute("SET LOCAL synchronous_commit = off")
+        execute(
+            REMEMBER_KEYS,
+            (
+                hashes,
+                array([use.fingerprint for use in uses]),
+                array([use.command_id for use in uses]),
+            ),
+        )
+    with reading():
+        found = {row[0]: KeyRecall(*row[1:]) for row in fetch(RECALL_KEYS, (hashes,))}
+    return [found[use.key_hash] for use in uses]
+
+
+def ping() -> None:
+    """Raises where the database can't be reached."""
+    with reading():
+        fetch("SELECT 1")

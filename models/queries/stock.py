@@ -1,0 +1,122 @@
+"""Stock, its ledger and the products, set-based."""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
+
+from models.database import array, execute, fetch, text_array
+from models.rules.allocation import Level
+
+#: Until warehouses are told apart, all stock is in one place; the tables are ready for more.
+DEFAULT_LOCATION = "main"
+
+LOCK_LEVELS = """
+SELECT s.sku, s.location, s.on_hand, s.allocated, p.unit_price, p.currency
+FROM stock AS s JOIN products AS p USING (sku)
+WHERE s.sku = ANY (%s::text[]) AND s.location = %s
+ORDER BY s.sku
+FOR NO KEY UPDATE OF s
+"""
+
+WRITE_MOVEMENTS = """
+WITH moved AS (
+    SELECT * FROM unnest(
+        %s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::text[], %s::uuid[], %s::uuid[]
+    ) AS m (sku, location, on_hand_delta, allocated_delta, reason, order_id, command_id)
+), ledger AS (
+    INSERT INTO stock_movements
+        (at, sku, location, on_hand_delta, allocated_delta, reason, order_id, command_id)
+    SELECT now(), sku, location, on_hand_delta, allocated_delta, reason, order_id, command_id
+    FROM moved
+), change AS (
+    SELECT sku, location, sum(on_hand_delta) AS on_hand, sum(allocated_delta) AS allocated
+    FROM moved GROUP BY sku, location
+)
+UPDATE stock AS s
+SET on_hand = s.on_hand + change.on_hand, allocated = s.allocated + change.allocated,
+    updated_at = now()
+FROM change WHERE s.sku = change.sku AND s.location = change.location
+"""
+
+PUT_PRODUCTS = """
+WITH put AS (
+    INSERT INTO products (sku, name, unit_price, currency, created_at, updated_at)
+    SELECT sku, name, unit_price, currency, now(), now()
+    FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::text[])
+        AS given (sku, name, unit_price, currency)
+    ORDER BY sku
+    ON CONFLICT (sku) DO UPDATE SET name = excluded.name, unit_price = excluded.unit_price,
+        currency = excluded.currency, updated_at = excluded.updated_at
+    RETURNING sku
+)
+INSERT INTO stock (sku, location, on_hand, allocated, updated_at)
+SELECT sku, %s, 0, 0, now() FROM put
+ON CONFLICT (sku, location) DO NOTHING
+"""
+
+
+class Movement(NamedTuple):
+    """A line of the ledger; deltas in units."""
+
+    sku: str
+    location: str
+    on_hand_delta: int
+    allocated_delta: int
+    reason: str
+    order_id: str | None
+    command_id: str
+
+
+class Product(NamedTuple):
+    """unit_price: minor units of currency."""
+
+    sku: str
+    name: str
+    unit_price: int
+    currency: str
+
+
+def lock_levels(skus: Iterable[str]) -> dict[str, Level]:
+    """Lock the stock of these SKUs, in SKU order, until the transaction ends.
+
+    Returns the levels by SKU; a SKU that is missing is an unknown product.
+    """
+    wanted = sorted(set(skus))
+    rows = fetch(LOCK_LEVELS, (text_array(wanted), DEFAULT_LOCATION))
+    return {row[0]: Level(*row) for row in rows}
+
+
+def write_movements(movements: Sequence[Movement]) -> None:
+    """Append to the ledger and move the stock by the same amounts, in one statement.
+
+    The caller holds the locks. Raises peewee.IntegrityError where stock would go wrong.
+    """
+    if not movements:
+        return
+    skus, locations, on_hand, allocated, reasons, orders, commands = zip(*movements, strict=True)
+    execute(
+        WRITE_MOVEMENTS,
+        (
+            text_array(skus),
+            text_array(locations),
+            array([str(delta) for delta in on_hand]),
+            array([str(delta) for delta in allocated]),
+            text_array(reasons),
+            text_array(orders),
+            array(commands),
+        ),
+    )
+
+
+def put_products(products: Collection[Product]) -> None:
+    """Create or replace products, one row per SKU; a new one gets a stock row of nothing."""
+    skus, names, prices, currencies = zip(*products, strict=True)
+    execute(
+        PUT_PRODUCTS,
+        (
+            text_array(skus),
+            text_array(names),
+            array([str(price) for price in prices]),
+            text_array(currencies),
+            DEFAULT_LOCATION,
+        ),
+    )

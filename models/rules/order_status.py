@@ -1,0 +1,107 @@
+"""The states of an order, the moves between them, and what each move does to stock."""
+
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
+
+from models.rules.refusals import ILLEGAL_TRANSITION, PRECONDITION_FAILED, Refusal, refuse
+
+PENDING: Final = "pending"
+CONFIRMED: Final = "confirmed"
+REJECTED: Final = "rejected"
+FAILED: Final = "failed"
+SHIPPED: Final = "shipped"
+DELIVERED: Final = "delivered"
+CANCELLED: Final = "cancelled"
+RETURNED: Final = "returned"
+
+#: What an order may become next. A terminal status has no moves.
+MOVES: Final[Mapping[str, frozenset[str]]] = {
+    PENDING: frozenset({CONFIRMED, REJECTED, FAILED}),
+    CONFIRMED: frozenset({SHIPPED, CANCELLED}),
+    SHIPPED: frozenset({DELIVERED, RETURNED}),
+    DELIVERED: frozenset({RETURNED}),
+    CANCELLED: frozenset(),
+    REJECTED: frozenset(),
+    RETURNED: frozenset(),
+    FAILED: frozenset(),
+}
+
+#: What one unit of a line does to (on_hand, allocated) when its order makes the move.
+EFFECT_PER_UNIT: Final[Mapping[str, tuple[int, int]]] = {
+    SHIPPED: (-1, -1),
+    CANCELLED: (0, -1),
+    DELIVERED: (0, 0),
+    RETURNED: (1, 0),
+}
+
+
+class OrderState(NamedTuple):
+    """Where an order stands. version: counts its changes, from 1."""
+
+    status: str
+    version: int
+
+
+class Move(NamedTuple):
+    """A move asked for. if_version: apply only to that version; restock: for a return."""
+
+    command_id: str
+    order_id: str
+    to: str
+    if_version: int | None = None
+    restock: bool = True
+
+
+class Moved(NamedTuple):
+    """A move that applies. version: the order's new one; effect: per unit of each line."""
+
+    move: Move
+    version: int
+    effect: tuple[int, int]
+
+
+class NotMoved(NamedTuple):
+    """A move that is refused, and why."""
+
+    move: Move
+    refusal: Refusal
+
+
+def decide_moves(
+    states: Mapping[str, OrderState], moves: Iterable[Move]
+) -> list[Moved | NotMoved]:
+    """Decide each move in turn, the later ones against what the earlier ones made.
+
+    states: by order id, for every order that is moved. Returns one decision per move, in order.
+    """
+    current = dict(states)
+    decisions: list[Moved | NotMoved] = []
+    for move in moves:
+        state = current[move.order_id]
+        refusal = _refusal(state, move)
+        if refusal is not None:
+            decisions.append(NotMoved(move, refusal))
+            continue
+        version = state.version + 1
+        current[move.order_id] = OrderState(move.to, version)
+        keeps_stock = move.to == RETURNED and not move.restock
+        effect = (0, 0) if keeps_stock else EFFECT_PER_UNIT[move.to]
+        decisions.append(Moved(move, version, effect))
+    return decisions
+
+
+def _refusal(state: OrderState, move: Move) -> Refusal | None:
+    if move.if_version is not None and move.if_version != state.version:
+        return refuse(
+            PRECONDITION_FAILED,
+            f"The order is at version {state.version}, and If-Match names {move.if_version}. "
+            "Read it again.",
+        )
+    if move.to in MOVES[state.status]:
+        return None
+    allowed = ", ".join(sorted(MOVES[state.status])) or "nothing else"
+    return refuse(
+        ILLEGAL_TRANSITION,
+        f"The order is {state.status}; it can become {allowed}, not {move.to}.",
+        status_now=state.status,
+    )

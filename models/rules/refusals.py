@@ -1,0 +1,63 @@
+"""Why a command can be decided against: named results, recorded as outcomes, never raised."""
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+Json = Mapping[str, object]
+
+
+class Refusal(NamedTuple):
+    """A decision against a command, in the words of RFC 9457.
+
+    slug: names the problem type, `/problems/<slug>`; status: what HTTP says of it;
+    extra: further members of the problem document.
+    """
+
+    slug: str
+    title: str
+    status: int
+    detail: str
+    extra: Json = {}
+
+    def document(self) -> dict[str, object]:
+        """The problem as it is stored and shown, without its HTTP status."""
+        return {
+            "type": f"/problems/{self.slug}",
+            "title": self.title,
+            "detail": self.detail,
+            **self.extra,
+        }
+
+
+INSUFFICIENT_STOCK: Final = "insufficient-stock"
+UNKNOWN_SKU: Final = "unknown-sku"
+MIXED_CURRENCIES: Final = "mixed-currencies"
+ILLEGAL_TRANSITION: Final = "illegal-transition"
+PRECONDITION_FAILED: Final = "precondition-failed"
+UNKNOWN_ORDER: Final = "unknown-order"
+PROCESSING_FAILED: Final = "processing-failed"
+
+STATUS_BY_SLUG: Final[Mapping[str, int]] = {
+    INSUFFICIENT_STOCK: 409,
+    UNKNOWN_SKU: 409,
+    MIXED_CURRENCIES: 409,
+    ILLEGAL_TRANSITION: 409,
+    UNKNOWN_ORDER: 409,
+    PRECONDITION_FAILED: 412,
+    PROCESSING_FAILED: 500,
+}
+
+_TITLES: Final[Mapping[str, str]] = {
+    INSUFFICIENT_STOCK: "Not enough stock",
+    UNKNOWN_SKU: "Unknown SKU",
+    MIXED_CURRENCIES: "Products of different currencies",
+    ILLEGAL_TRANSITION: "That move is not allowed",
+    UNKNOWN_ORDER: "Unknown order",
+    PRECONDITION_FAILED: "The order has changed",
+    PROCESSING_FAILED: "It could not be processed",
+}
+
+
+def refuse(slug: str, detail: str, **extra: object) -> Refusal:
+    """A refusal of a known kind, with its own detail."""
+    return Refusal(slug, _TITLES[slug], STATUS_BY_SLUG[slug], detail, extra)

@@ -1,0 +1,88 @@
+"""Who asks, and may they: API keys as bearer tokens, by scope."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import peewee
+
+from models.queries import api_keys
+from models.queries.api_keys import Key
+from web.problems import Problem, unavailable
+from web.reading import Reader
+
+#: Tokens remembered at once; who tries made-up ones must not fill the memory.
+CACHE_MAX = 10_000
+#: While the database is away, a key known this long ago is still taken.
+STALE_MAX_S = 600.0
+
+
+class Keyring:
+    """Looks keys up and remembers them for a few seconds (so long may a revoked one live on)."""
+
+    def __init__(self, reader: Reader, cache_s: float) -> None:
+        self._reader = reader
+        self._cache_s = cache_s
+        self._known: dict[bytes, tuple[float, Key | None]] = {}
+        self._asking: dict[bytes, asyncio.Task[Key | None]] = {}
+
+    async def find(self, token: str) -> Key | None:
+        """The key of a token, None if there is none. Raises Problem (503) if it can't be told."""
+        digest = api_keys.hash_token(token)
+        now = time.monotonic()
+        known = self._known.get(digest)
+        if known is not None and now - known[0] < self._cache_s:
+            return known[1]
+        asking = self._asking.get(digest)
+        if asking is None:
+            asking = asyncio.create_task(self._look_up(digest))
+            self._asking[digest] = asking
+            asking.add_done_callback(lambda _: self._asking.pop(digest, None))
+        try:
+            return await asyncio.shield(asking)
+        except (peewee.DatabaseError, peewee.InterfaceError):
+            if known is not None and now - known[0] < STALE_MAX_S:
+                return known[1]
+            raise unavailable("API keys can't be looked up") from None
+
+    async def _look_up(self, digest: bytes) -> Key | None:
+        key = await self._reader.run(api_keys.find, digest)
+        if len(self._known) >= CACHE_MAX:
+            self._known.clear()
+        self._known[digest] = (time.monotonic(), key)
+        return key
+
+
+class Authentication:
+    """Falcon middleware: a resource names the scope of each of its methods in `scopes`."""
+
+    def __init__(self, keyring: Keyring, charge: Callable[[Key, Any], Any]) -> None:
+        self._keyring = keyring
+        self._charge = charge
+
+    async def process_resource(self, req: Any, resp: Any, resource: Any, _params: Any) -> None:
+        scope = getattr(resource, "scopes", {}).get(req.method)
+        if scope is None:
+            return
+        scheme, _, token = (req.get_header("Authorization") or "").partition(" ")
+        key = None
+        if scheme.lower() == "bearer" and token.strip():
+            key = await self._keyring.find(token.strip())
+        if key is None:
+            raise _unauthorized()
+        if scope not in key.scopes:
+            raise Problem(403, "forbidden", "Not allowed", f"This key lacks the scope {scope}.")
+        req.context.client = key.id
+        if key.rate_limit is not None:
+            await self._charge(key, resp)
+
+
+def _unauthorized() -> Problem:
+    return Problem(
+        401,
+        "unauthorized",
+        "Not signed in",
+        "Send a valid API key: `Authorization: Bearer <key>`.",
+        headers={"WWW-Authenticate": 'Bearer realm="holdfast"'},
+    )

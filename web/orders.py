@@ -1,0 +1,196 @@
+"""/v1/orders and /v1/order-batches."""
+
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from actors.commands import CommandId, MoveOrder, PlaceOrder
+from models.queries import reads
+from models.rules.order_status import MOVES
+from web.answers import Changes, Reads, send
+from web.ids import ORDER, IdMint
+from web.intake import Wanted
+from web.problems import Problem, invalid_member, invalid_parameter, not_found
+from web.requests import (
+    BATCH_BODY_MAX,
+    check_metadata,
+    check_parameters,
+    etag,
+    idempotency_key,
+    if_match_version,
+    instant,
+    limit,
+    none_matches,
+    parameter,
+    read_body,
+    read_cursor,
+    write_cursor,
+)
+from web.types import (
+    AcceptedView,
+    BatchedOrder,
+    EventView,
+    Links,
+    MoveRequest,
+    OrderBatchRequest,
+    OrderRequest,
+    OrderView,
+    Page,
+)
+from web.views import command_link, order_link, order_view
+
+STATUSES: Final = sorted(MOVES)
+
+
+def _wanted(order: OrderRequest, key: str | None) -> Wanted:
+    members = {
+        "customer_id": order.customer_id,
+        "lines": order.lines,
+        "metadata": order.metadata,
+    }
+    return Wanted(PlaceOrder, members, key)
+
+
+class Orders:
+    """POST places an order, GET lists them."""
+
+    scopes: Final = {"POST": "orders:write", "GET": "orders:read"}
+
+    def __init__(self, changes: Changes, found: Reads) -> None:
+        self._changes = changes
+        self._reads = found
+        self._decoder = msgspec.json.Decoder(OrderRequest)
+
+    async def on_post(self, req: Any, resp: Any) -> None:
+        order = await read_body(req, self._decoder)
+        check_metadata(order.metadata)
+        await self._changes.answer(req, resp, _wanted(order, idempotency_key(req)), order_link)
+
+    async def on_get(self, req: Any, resp: Any) -> None:
+        check_parameters(
+            req, "status", "customer_id", "sku", "placed_after", "placed_before", "cursor", "limit"
+        )
+        status = parameter(req, "status")
+        if status is not None and status not in STATUSES:
+            raise invalid_parameter("status", f"one of {', '.join(STATUSES)}")
+        wanted = reads.OrderFilter(
+            status,
+            parameter(req, "customer_id"),
+            parameter(req, "sku"),
+            instant(req, "placed_after"),
+            instant(req, "placed_before"),
+        )
+        size = limit(req)
+        after = read_cursor(req, tuple[datetime, CommandId])
+        run = self._reads.reader.run
+        rows = await run(reads.order_ids_page, wanted, after, size + 1)
+        ids = [id_ for id_, _ in rows[:size]]
+        found = await run(reads.orders_by_id, ids) if ids else []
+        items = [order_view(id_, order) for id_, order in zip(ids, found, strict=True)]
+        more = len(rows) > size
+        send(resp, Page(items, write_cursor((rows[size - 1][1], ids[-1])) if more else None))
+
+
+class OrderBatches:
+    """POST places up to 500 orders at once."""
+
+    scopes: Final = {"POST": "orders:write"}
+
+    def __init__(self, changes: Changes) -> None:
+        self._changes = changes
+        self._decoder = msgspec.json.Decoder(OrderBatchRequest)
+
+    async def on_post(self, req: Any, resp: Any) -> None:
+        batch = await read_body(req, self._decoder, bytes_max=BATCH_BODY_MAX)
+        key = idempotency_key(req)
+        wanted = []
+        for index, order in enumerate(batch.orders):
+            check_metadata(order.metadata, f"/orders/{index}/metadata")
+            wanted.append(_wanted(order, _key_in_batch(order, key, index)))
+        _refuse_keys_twice(batch.orders)
+        taken = await self._changes.intake.take_all(req.context.client, wanted)
+        if all(one.replayed for one in taken):
+            resp.set_header("Idempotent-Replayed", "true")
+        views = [AcceptedView(one.id, Links(self=order_link(one.id))) for one in taken]
+        send(resp, {"orders": views}, status=202)
+
+
+def _key_in_batch(order: BatchedOrder, key: str | None, index: int) -> str | None:
+    """An order's own key; else its place under the batch's key, which no header can spell."""
+    if order.idempotency_key is not None or key is None:
+        return order.idempotency_key
+    return f"{key}\n{index}"
+
+
+def _refuse_keys_twice(orders: list[BatchedOrder]) -> None:
+    seen: set[str] = set()
+    for index, order in enumerate(orders):
+        key = order.idempotency_key
+        if key is not None and key in seen:
+            raise invalid_member(f"/orders/{index}/idempotency_key", "is in this batch twice")
+        seen.add(key or "")
+
+
+class Order:
+    """GET shows an order, PATCH moves it to another status."""
+
+    scopes: Final = {"GET": "orders:read", "PATCH": "orders:write"}
+
+    def __init__(self, changes: Changes, found: Reads, mint: IdMint) -> None:
+        self._changes = changes
+        self._reads = found
+        self._mint = mint
+        self._decoder = msgspec.json.Decoder(MoveRequest)
+
+    async def on_get(self, req: Any, resp: Any, order_id: str) -> None:
+        view = await self._view(order_id)
+        if view.version is not None:
+            tag = etag(view.version)
+            resp.set_header("ETag", tag)
+            if not none_matches(req, tag):
+                resp.status = 304
+                return
+        send(resp, view)
+
+    async def on_patch(self, req: Any, resp: Any, order_id: str) -> None:
+        move = await read_body(req, self._decoder)
+        if move.restock is not msgspec.UNSET and move.status != "returned":
+            raise invalid_member("/restock", "goes with status returned only")
+        view = await self._view(order_id)
+        if_version = if_match_version(req)
+        key = idempotency_key(req)
+        # Versions only grow: what is stale now stays stale. A replay is no new move, though.
+        if key is None and if_version is not None and view.version not in (None, if_version):
+            raise Problem(
+                412, "precondition-failed", "The order has changed",
+                f"The order is at version {view.version}. Read it again.",
+            )  # fmt: skip
+        members = {
+            "order_id": order_id,
+            "to": move.status,
+            "restock": move.restock is not False,
+            "if_version": if_version,
+        }
+        await self._changes.answer(req, resp, Wanted(MoveOrder, members, key), command_link)
+
+    async def _view(self, order_id: str) -> OrderView:
+        if not self._mint.is_ours(ORDER, order_id):
+            raise not_found(f"There is no order {order_id[:64]}.")
+        return order_view(order_id, await self._reads.order(order_id))
+
+
+class OrderEvents:
+    """GET shows an order's timeline."""
+
+    scopes: Final = {"GET": "orders:read"}
+
+    def __init__(self, found: Reads, mint: IdMint) -> None:
+        self._reads = found
+        self._mint = mint
+
+    async def on_get(self, _req: Any, resp: Any, order_id: str) -> None:
+        if not self._mint.is_ours(ORDER, order_id):
+            raise not_found(f"There is no order {order_id[:64]}.")
+        rows = await self._reads.reader.run(reads.events, order_id)
+        send(resp, {"items": [EventView(*row) for row in rows]})

@@ -1,0 +1,107 @@
+"""HTTP/1.1 by uvicorn and llhttp, with the bounds that they leave to others."""
+
+import asyncio
+from typing import Any, Final
+
+import msgspec
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn_worker import UvicornWorker
+
+from config import settings
+
+#: Request line and headers together.
+HEAD_BYTES_MAX: Final = 32 * 1024
+HEADERS_MAX: Final = 100
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """Refuses a head that is too large, one that does not come, and too many connections."""
+
+    _fresh = True
+    _head_bytes = 0
+    _head_done = False
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        if len(self.connections) > settings().connections_max:
+            self._refuse(503, "unavailable", "Too many connections; try again.")
+            return
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if not self._head_done:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if not self._head_done and self._head_bytes > HEAD_BYTES_MAX:
+            self._refuse_head()
+
+    def on_headers_complete(self) -> None:
+        self._head_done, self._fresh = True, False
+        self._stop_timer()
+        if len(self.headers) > HEADERS_MAX or _size(self.headers) > HEAD_BYTES_MAX:
+            self._refuse_head()
+            return
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._head_done = False
+        self._head_bytes = 0
+        self._expect_head()
+
+    def _expect_head(self) -> None:
+        self._stop_timer()
+        self._head_timer = self.loop.call_later(settings().header_timeout_s, self._on_slow_head)
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _on_slow_head(self) -> None:
+        """A request that is being answered may take its time; one that does not come may not."""
+        if (self._head_bytes or self._fresh) and not self._head_done:
+            self._refuse(408, "request-timeout", "The request did not come in time.")
+
+    def _refuse_head(self) -> None:
+        self._refuse(
+            431, "headers-too-large",
+            f"Request line and headers may have {HEAD_BYTES_MAX // 1024} KiB and {HEADERS_MAX} "
+            "headers.",
+        )  # fmt: skip
+
+    def _refuse(self, status: int, slug: str, detail: str) -> None:
+        if self.transport.is_closing():
+            return
+        body = msgspec.json.encode(
+            {"type": f"/problems/{slug}", "title": detail, "status": status, "detail": detail}
+        )
+        self.transport.write(
+            f"HTTP/1.1 {status} Refused\r\nContent-Type: application/problem+json\r\n"
+            f"Content-Length: {len(body)}\r\nRetry-After: 1\r\nConnection: close\r\n\r\n".encode()
+            + body
+        )
+        self.transport.close()
+
+
+def _size(headers: list[tuple[bytes, bytes]]) -> int:
+    return sum(len(name) + len(value) for name, value in headers)
+
+
+class WebWorker(UvicornWorker):
+    """The gunicorn worker class of the front door."""
+
+    CONFIG_KWARGS = {  # noqa: RUF012 - uvicorn-worker's own way to set it
+        "loop": "uvloop",
+        "http": BoundedProtocol,
+        "ws": "none",
+        "lifespan": "on",
+        "access_log": False,
+        "server_header": False,
+        "proxy_headers": False,
+    }

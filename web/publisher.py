@@ -1,0 +1,255 @@
+"""Commands in, one confirmed message out, within a deadline; says no when the broker can't take it.
+
+The connection lives on the event loop: heartbeats, blocks and confirms are seen as they come, and
+a deadline is a plain time-out. It is made again, with back-off, whenever it is lost.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pika
+import pika.exceptions
+from dramatiq.message import Message, generate_unique_id
+from pika.adapters.asyncio_connection import AsyncioConnection
+
+from actors.broker import connection_parameters, declarations
+from actors.commands import MESSAGE_BYTES_MAX, MESSAGE_COMMANDS_MAX, ROUTES, Route, join
+from config import Settings
+
+logger = logging.getLogger(__name__)
+
+RECONNECT_MIN_S = 0.1
+RECONNECT_MAX_S = 2.0
+#: A connection that is not ready by then is given up, and another one tried.
+OPEN_DEADLINE_S = 10.0
+
+PERSISTENT = 2
+
+
+class CannotPublishError(Exception):
+    """RabbitMQ can't take a message now; its message says why, for people."""
+
+
+class Publisher:
+    """Publishes batches of commands. One per process, on its event loop."""
+
+    def __init__(self, given: Settings) -> None:
+        self._settings = given
+        self._connection: AsyncioConnection | None = None
+        self._channel: Any = None
+        self._ready = False
+        self._blocked = False
+        self._closing = False
+        self._lost = asyncio.Event()
+        self._tag = 0
+        self._unconfirmed: dict[int, asyncio.Future[None]] = {}
+        self._returned: set[int] = set()
+        self._keeper: asyncio.Task[None] | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether a message would be taken now."""
+        return self._ready and not self._blocked
+
+    def start(self) -> None:
+        """Begin to connect; returns at once."""
+        self._keeper = asyncio.create_task(self._keep_connected())
+
+    async def close(self) -> None:
+        """Close the connection; what is unconfirmed fails."""
+        self._closing = True
+        if self._keeper is not None:
+            self._keeper.cancel()
+        self._drop("the front door is closing")
+
+    async def publish_batch(self, route: Route, items: Sequence[Sequence[bytes]]) -> list[None]:
+        """Publish encoded commands; each item, one caller's, stays in one message.
+
+        Returns once all are confirmed. Raises CannotPublishError; some may be published then.
+        """
+        await asyncio.gather(*(self._publish(route, group) for group in _messages(items)))
+        return [None] * len(items)
+
+    async def _publish(self, route: Route, commands: Sequence[bytes]) -> None:
+        message = Message(
+            queue_name=route.queue,
+            actor_name=route.actor,
+            args=(),
+            kwargs={"commands": join(commands)},
+            options={},
+            message_id=generate_unique_id(),
+        )
+        try:
+            async with asyncio.timeout(self._settings.publish_deadline_s):
+                await self._confirmed(route.queue, message.encode())
+        except TimeoutError:
+            # Silence is a broken connection until proven otherwise: begin with a fresh one.
+            self._drop("no confirm by the deadline")
+            raise CannotPublishError("RabbitMQ did not confirm in time") from None
+
+    async def _confirmed(self, queue: str, body: bytes) -> None:
+        if not self._ready:
+            raise CannotPublishError("there is no connection to RabbitMQ")
+        if self._blocked:
+            raise CannotPublishError("RabbitMQ is short of memory or disk and blocks publishers")
+        self._tag += 1
+        tag = self._tag
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._unconfirmed[tag] = future
+        try:
+            self._channel.basic_publish(
+                exchange="",
+                routing_key=queue,
+                body=body,
+                properties=pika.BasicProperties(delivery_mode=PERSISTENT, message_id=str(tag)),
+                mandatory=True,
+            )
+            await future
+        except pika.exceptions.AMQPError as error:
+            raise CannotPublishError("the connection to RabbitMQ is closed") from error
+        finally:
+            self._unconfirmed.pop(tag, None)
+
+    async def _keep_connected(self) -> None:
+        pause_s = RECONNECT_MIN_S
+        while not self._closing:
+            self._lost.clear()
+            try:
+                async with asyncio.timeout(OPEN_DEADLINE_S):
+                    await self._open()
+            except (TimeoutError, CannotPublishError, pika.exceptions.AMQPError, OSError) as error:
+                logger.warning("RabbitMQ can't be reached: %s", error or type(error).__name__)
+                self._drop("it did not open")
+                await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))  # noqa: S311
+                pause_s = min(pause_s * 2, RECONNECT_MAX_S)
+                continue
+            pause_s = RECONNECT_MIN_S
+            await self._lost.wait()
+            await asyncio.sleep(RECONNECT_MIN_S)
+
+    async def _open(self) -> None:
+        loop = asyncio.get_running_loop()
+        opened: asyncio.Future[AsyncioConnection] = loop.create_future()
+
+        def on_done(outcome: Any) -> None:
+            if opened.done():
+                if isinstance(outcome, AsyncioConnection):
+                    outcome.close()
+            elif isinstance(outcome, BaseException):
+                opened.set_exception(CannotPublishError(repr(outcome)))
+            else:
+                opened.set_result(outcome)
+
+        AsyncioConnection.create_connection(
+            connection_parameters(self._settings), on_done, custom_ioloop=loop
+        )
+        connection = self._connection = await opened
+        connection.add_on_close_callback(self._on_connection_closed)
+        connection.add_on_connection_blocked_callback(lambda *_: self._set_blocked(True))
+        connection.add_on_connection_unblocked_callback(lambda *_: self._set_blocked(False))
+        channel = await _call(lambda done: connection.channel(on_open_callback=done))
+        channel.add_on_close_callback(self._on_channel_closed)
+        channel.add_on_return_callback(self._on_returned)
+        self._channel = channel
+        for route in ROUTES.values():
+            await self._declare(route.queue)
+        self._tag = 0
+        await _call(
+            lambda done: channel.confirm_delivery(ack_nack_callback=self._on_confirm, callback=done)
+        )
+        self._blocked = False
+        self._ready = True
+        logger.info("Connected to RabbitMQ.")
+
+    async def _declare(self, queue: str) -> None:
+        """Declare the queues a message needs, so that publishing waits for no worker."""
+        for name, arguments in declarations(queue, self._settings.queue_length_max).items():
+            await _call(
+                lambda done, name=name, arguments=arguments: self._channel.queue_declare(
+                    name, durable=True, arguments=arguments, callback=done
+                )
+            )
+
+    def _on_confirm(self, frame: Any) -> None:
+        method = frame.method
+        acked = isinstance(method, pika.spec.Basic.Ack)
+        tags = (
+            [tag for tag in self._unconfirmed if tag <= method.delivery_tag]
+            if method.multiple
+            else [method.delivery_tag]
+        )
+        for tag in tags:
+            future = self._unconfirmed.get(tag)
+            if future is None or future.done():
+                continue
+            if tag in self._returned:
+                self._returned.discard(tag)
+                future.set_exception(CannotPublishError("the queue is gone; it is made again"))
+                self._drop("a queue is gone")
+            elif acked:
+                future.set_result(None)
+            else:
+                future.set_exception(CannotPublishError("the queue is full"))
+
+    def _on_returned(self, _channel: Any, _method: Any, properties: Any, _body: bytes) -> None:
+        self._returned.add(int(properties.message_id))
+
+    def _set_blocked(self, blocked: bool) -> None:
+        self._blocked = blocked
+        logger.warning("RabbitMQ %s publishers.", "blocks" if blocked else "takes")
+
+    def _on_channel_closed(self, _channel: Any, reason: Any) -> None:
+        self._drop(str(reason))
+
+    def _on_connection_closed(self, connection: Any, reason: Any) -> None:
+        if connection is self._connection:
+            self._drop(str(reason))
+
+    def _drop(self, why: str) -> None:
+        """Forget the connection and fail what waits on it."""
+        connection, self._connection = self._connection, None
+        if connection is not None and not self._closing:
+            logger.warning("Lost RabbitMQ: %s", why)
+        self._ready, self._channel = False, None
+        waiting, self._unconfirmed = self._unconfirmed, {}
+        self._returned.clear()
+        for future in waiting.values():
+            if not future.done():
+                future.set_exception(CannotPublishError("the connection to RabbitMQ was lost"))
+        if connection is not None and not (connection.is_closed or connection.is_closing):
+            connection.close()
+        self._lost.set()
+
+
+async def _call(start: Any) -> Any:
+    """Await one of pika's callbacks; gives up with the caller's time-out."""
+    done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def resolve(answer: Any) -> None:
+        if not done.done():
+            done.set_result(answer)
+
+    start(resolve)
+    return await done
+
+
+def _messages(items: Sequence[Sequence[bytes]]) -> list[list[bytes]]:
+    """Items packed into messages, within the limits of a message, none torn apart."""
+    messages: list[list[bytes]] = []
+    size = 0
+    for item in items:
+        item_size = sum(map(len, item))
+        full = (
+            not messages
+            or len(messages[-1]) + len(item) > MESSAGE_COMMANDS_MAX
+            or size + item_size > MESSAGE_BYTES_MAX
+        )
+        if full:
+            messages.append([])
+            size = 0
+        messages[-1].extend(item)
+        size += item_size
+    return messages

@@ -1,0 +1,48 @@
+"""How often a client may ask: a limit per API key, counted by the `limits` library.
+
+In memory it counts per web process; with RATE_LIMIT_STORAGE_URL it counts over all of them.
+"""
+
+import time
+from functools import lru_cache
+from typing import Any
+
+from limits import RateLimitItem, parse
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from limits.storage import storage_from_string
+
+from models.queries.api_keys import Key
+from web.problems import Problem
+
+
+class ClientLimits:
+    """Charges each request of a limited key one hit."""
+
+    def __init__(self, storage_url: str) -> None:
+        storage: Any = storage_from_string(storage_url)
+        self._limiter = SlidingWindowCounterRateLimiter(storage)
+
+    async def charge(self, key: Key, resp: Any) -> None:
+        """Count a request and say how many are left. Raises Problem (429) when none was."""
+        limit = _parse(key.rate_limit or "")
+        allowed = await self._limiter.hit(limit, key.id)
+        window = await self._limiter.get_window_stats(limit, key.id)
+        reset_s = max(1, round(window.reset_time - time.time()))
+        headers = {
+            "RateLimit-Policy": f'"key";q={limit.amount};w={limit.get_expiry()}',
+            "RateLimit": f'"key";r={max(0, window.remaining)};t={reset_s}',
+        }
+        resp.set_headers(headers)
+        if not allowed:
+            raise Problem(
+                429,
+                "rate-limited",
+                "Too many requests",
+                f"This key may ask {key.rate_limit}. Try again in {reset_s} s.",
+                headers={"Retry-After": str(reset_s)},
+            )
+
+
+@lru_cache(maxsize=1024)
+def _parse(text: str) -> RateLimitItem:
+    return parse(text)
