@@ -22,7 +22,7 @@ class SettingsError(Exception):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings of one process. Field `database_url` is the variable `DATABASE_URL`, and so on."""
+    """The settings of one process. The field `database_url` is the variable `DATABASE_URL`."""
 
     database_url: str
     rabbitmq_url: str

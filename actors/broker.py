@@ -24,7 +24,6 @@ from dramatiq.errors import ConnectionClosed, DecodeError
 from dramatiq.message import Message
 
 from actors import dead_letters
-from actors.commands import ROUTES, Command
 from actors.envelope import EnvelopeEncoder
 from actors.limits import Limits
 from actors.retries import Retries
@@ -33,7 +32,7 @@ from config import Settings, settings
 logger = logging.getLogger(__name__)
 
 #: How soon a delayed message that is due is seen.
-DELAY_POLL_MS = 50
+DELAY_POLL_MS = 100
 #: A fault that comes back at once (the record can't be written) must not spin.
 PUT_BACK_PAUSE_S = 1.0
 
@@ -93,10 +92,11 @@ class Broker(RabbitmqBroker):
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> "Consumer":
         if queue_name == dq_name(queue_name):
             timeout = min(timeout, DELAY_POLL_MS)
-        consumer: Consumer = super().consume(queue_name, prefetch, timeout)
+        consumer = super().consume(queue_name, prefetch, timeout)
+        assert isinstance(consumer, Consumer)  # noqa: S101 - see consumer_class
         return consumer
 
-    def enqueue(self, message: Message, *, delay: int | None = None) -> Message:
+    def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
         """As Dramatiq's; a full queue's refusal is a connection error, so that callers wait."""
         try:
             return super().enqueue(message, delay=delay)
@@ -125,16 +125,20 @@ class Consumer(_RabbitmqConsumer):
         if delivery is None:
             return None
         try:
-            message = Message.decode(body)
-            if message.queue_name != self.queue_name:
-                raise DecodeError(f"addressed to {message.queue_name}", body, None)
+            message = self._decode(body)
         except DecodeError as error:
             self._refuse(delivery.delivery_tag, body, error)
             return None
         self.known_tags.add(delivery.delivery_tag)
-        proxy = _RabbitmqMessage(delivery.redelivered, delivery.delivery_tag, message)
+        proxy: Any = _RabbitmqMessage(delivery.redelivered, delivery.delivery_tag, message)
         proxy.consumer = self
         return proxy
+
+    def _decode(self, body: bytes) -> Message[Any]:
+        message = Message.decode(body)
+        if message.queue_name != self.queue_name:
+            raise DecodeError(f"addressed to {message.queue_name}", body, None)
+        return message
 
     def _receive(self) -> tuple[Any, bytes]:
         try:
@@ -187,15 +191,7 @@ class Consumer(_RabbitmqConsumer):
             self.channel.basic_ack(tag)
 
     def _put_back(self, tag: int) -> None:
-        self.connection.add_callback_threadsafe(
-            partial(self.channel.basic_nack, tag, requeue=True)
-        )
-
-
-def route_options(kind: type[Command]) -> dict[str, str]:
-    """The name and queue of the actor for a kind of command, as the front door addresses it."""
-    route = ROUTES[kind]
-    return {"actor_name": route.actor, "queue_name": route.queue}
+        self.connection.add_callback_threadsafe(partial(self.channel.basic_nack, tag, requeue=True))
 
 
 dramatiq.set_encoder(EnvelopeEncoder())

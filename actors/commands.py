@@ -4,6 +4,7 @@ Both sides import this module and nothing else of each other. A command is an im
 id that can take effect once; a message carries a batch of commands of one kind.
 """
 
+import types
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, TypeVar
@@ -115,7 +116,7 @@ ROUTES_BY_ACTOR: Final = {route.actor: route for route in ROUTES.values()}
 
 _encoder = msgspec.json.Encoder()
 _decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {
-    kind: msgspec.json.Decoder(list[kind]) for kind in ROUTES  # type: ignore[valid-type]
+    kind: msgspec.json.Decoder(types.GenericAlias(list, (kind,))) for kind in ROUTES
 }
 
 

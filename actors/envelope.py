@@ -5,7 +5,7 @@ consumer, kills a worker thread or loses the message. A message that is not of t
 dead letter from the start.
 """
 
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import msgspec
 from dramatiq.encoder import Encoder
@@ -19,7 +19,7 @@ class Options(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """What retries and delays write. eta, requeue_timestamp: milliseconds since 1970."""
 
     retries: Annotated[int, msgspec.Meta(ge=0)] | msgspec.UnsetType = msgspec.UNSET
-    traceback: str | None | msgspec.UnsetType = msgspec.UNSET
+    traceback: str | msgspec.UnsetType | None = msgspec.UNSET
     requeue_timestamp: Millis | msgspec.UnsetType = msgspec.UNSET
     eta: Millis | msgspec.UnsetType = msgspec.UNSET
 
@@ -58,7 +58,7 @@ class EnvelopeEncoder(Encoder):
             envelope = _decoder.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise DecodeError(f"not one of our messages: {error}", data, error) from error
-        fields = cast(dict[str, Any], msgspec.structs.asdict(envelope))
+        fields = msgspec.structs.asdict(envelope)
         fields["args"] = ()
         fields["kwargs"] = _given(envelope.kwargs)
         fields["options"] = _given(envelope.options)

@@ -6,7 +6,7 @@ the lock next takes all the messages that wait, so the cost per command falls as
 
 from collections.abc import Callable, Sequence
 from threading import Lock
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from models.database import is_transient
 
@@ -41,9 +41,9 @@ class GroupCommit(Generic[C, R]):
         self._guard = Lock()
         self._waiting: list[_Ticket[C, R]] = []
 
-    def submit(self, commands: Sequence[C]) -> R | None:
+    def submit(self, commands: Sequence[C]) -> R:
         """Apply commands; returns when they are committed, raises what `apply` raised for them."""
-        ticket = _Ticket(commands)
+        ticket: _Ticket[C, R] = _Ticket(commands)
         with self._guard:
             self._waiting.append(ticket)
         while not ticket.done:
@@ -52,7 +52,7 @@ class GroupCommit(Generic[C, R]):
                     self._apply_group(self._take_group())
         if ticket.error is not None:
             raise ticket.error
-        return ticket.result
+        return cast(R, ticket.result)
 
     def _take_group(self) -> list[_Ticket[C, R]]:
         with self._guard:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import dramatiq
 import msgspec
 
-from actors.broker import broker, route_options
+from actors.broker import broker
 from actors.commands import ON_HAND_MAX, ROUTES, AdjustStock, PutProduct, decode
 from actors.group_commit import GroupCommit
 from config import settings
@@ -16,13 +16,17 @@ from models.queries.stock import DEFAULT_LOCATION, Movement, Product
 from models.rules.allocation import StockChange, adjust
 
 
-@dramatiq.actor(**route_options(PutProduct), broker=broker)
+@dramatiq.actor(
+    actor_name=ROUTES[PutProduct].actor, queue_name=ROUTES[PutProduct].queue, broker=broker
+)
 def put_products(commands: msgspec.Raw) -> None:
     """Create or replace products."""
     _putting.submit(decode(PutProduct, commands))
 
 
-@dramatiq.actor(**route_options(AdjustStock), broker=broker)
+@dramatiq.actor(
+    actor_name=ROUTES[AdjustStock].actor, queue_name=ROUTES[AdjustStock].queue, broker=broker
+)
 def adjust_stock(commands: msgspec.Raw) -> None:
     """Put units on hand or take them off, never below what is allocated to orders."""
     _adjusting.submit(decode(AdjustStock, commands))
@@ -62,9 +66,7 @@ def _adjust(commands: Sequence[AdjustStock]) -> None:
                 if refusal is None
             ]
         )
-        inbox.record_refusals(
-            [(c.id, refusal) for c, refusal in decided if refusal is not None]
-        )
+        inbox.record_refusals([(c.id, refusal) for c, refusal in decided if refusal is not None])
 
 
 _putting = GroupCommit(_put, commands_max=settings().transaction_commands_max)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import dramatiq
 import msgspec
 
-from actors.broker import broker, route_options
+from actors.broker import broker
 from actors.commands import ROUTES, MoveOrder, PlaceOrder, decode, encode, join
 from actors.group_commit import GroupCommit
 from config import settings
@@ -23,14 +23,19 @@ WAITS_MAX = 1_000
 
 
 @dramatiq.actor(
-    **route_options(PlaceOrder), broker=broker, rate_limit=settings().orders_rate_limit
+    actor_name=ROUTES[PlaceOrder].actor,
+    queue_name=ROUTES[PlaceOrder].queue,
+    broker=broker,
+    rate_limit=settings().orders_rate_limit,
 )
 def place_orders(commands: msgspec.Raw) -> None:
     """Decide new orders: stock for all their lines, or none."""
     _placing.submit(decode(PlaceOrder, commands))
 
 
-@dramatiq.actor(**route_options(MoveOrder), broker=broker)
+@dramatiq.actor(
+    actor_name=ROUTES[MoveOrder].actor, queue_name=ROUTES[MoveOrder].queue, broker=broker
+)
 def move_orders(commands: msgspec.Raw, waits: int = 0) -> None:
     """Move orders to another status. What comes before its order is decided waits for it."""
     moves = decode(MoveOrder, commands)
@@ -68,9 +73,7 @@ def _place(commands: Sequence[PlaceOrder]) -> None:
 _placing = GroupCommit(_place, commands_max=settings().transaction_commands_max)
 
 
-def _first_of_each(
-    commands: Sequence[PlaceOrder], claims: Mapping[str, Claim]
-) -> list[PlaceOrder]:
+def _first_of_each(commands: Sequence[PlaceOrder], claims: Mapping[str, Claim]) -> list[PlaceOrder]:
     """The claimed commands, each once, in arrival order."""
     first = {command.id: command for command in reversed(commands)}
     return [c for c in commands if c.id in claims and first[c.id] is c]
@@ -86,9 +89,7 @@ def _order_row(
     if isinstance(decision, Allocation):
         status, currency, total, rejection = CONFIRMED, decision.currency, decision.total, None
         lines = [
-            LineRow(
-                line.sku, line.quantity, levels[line.sku].unit_price, levels[line.sku].location
-            )
+            LineRow(line.sku, line.quantity, levels[line.sku].unit_price, levels[line.sku].location)
             for line in command.lines
         ]
     else:

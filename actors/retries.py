@@ -88,7 +88,7 @@ class Retries(DramatiqRetries):
             message.recorded = True
 
 
-def _singles(message: Any) -> list[Message]:
+def _singles(message: Any) -> list[Message[Any]]:
     """One message per command, for a batch of several that can be read."""
     try:
         batch = commands.split(message.kwargs["commands"])

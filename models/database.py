@@ -18,7 +18,7 @@ Row = tuple[Any, ...]
 Params = Sequence[object]
 
 #: SQLSTATEs of faults that pass by themselves: serialization, deadlock, lock and statement
-#: time-outs, shutdown, connection loss, too many connections, read-only (a failover), idle time-out.
+#: time-outs, shutdown, too many connections, read-only (a failover), idle in transaction.
 TRANSIENT_SQLSTATES = frozenset(
     {"40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03", "53300", "25006", "25P03"}
 )
@@ -144,8 +144,6 @@ def text_array(values: Sequence[str | None]) -> str:
     """A PostgreSQL array literal of any text, None for NULL."""
     return (
         "{"
-        + ",".join(
-            ["NULL" if v is None else '"' + v.translate(_ESCAPES) + '"' for v in values]
-        )
+        + ",".join(["NULL" if v is None else '"' + v.translate(_ESCAPES) + '"' for v in values])
         + "}"
     )

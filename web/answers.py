@@ -80,7 +80,7 @@ class Changes:
         if found is None:
             raise LookupError(f"command {taken.id} is decided and not there")
         if found.status in (REJECTED, FAILED):
-            raise decided_against(found.problem or {}, id=taken.id)
+            raise decided_against(found.problem or {}, taken.id)
         if found.kind in ("place_order", "move_order"):
             order_id = found.target or taken.id
             view = order_view(order_id, await self._reads.order(order_id))

@@ -18,6 +18,9 @@ CACHE_MAX = 10_000
 STALE_MAX_S = 600.0
 
 
+_OPEN: dict[str, tuple[str, ...]] = {}
+
+
 class Keyring:
     """Looks keys up and remembers them for a few seconds (so long may a revoked one live on)."""
 
@@ -55,15 +58,18 @@ class Keyring:
 
 
 class Authentication:
-    """Falcon middleware: a resource names the scope of each of its methods in `scopes`."""
+    """Falcon middleware: a resource names, in `scopes`, what each of its methods asks for.
+
+    Any one of the scopes named is enough; a method without one is open to all.
+    """
 
     def __init__(self, keyring: Keyring, charge: Callable[[Key, Any], Any]) -> None:
         self._keyring = keyring
         self._charge = charge
 
     async def process_resource(self, req: Any, resp: Any, resource: Any, _params: Any) -> None:
-        scope = getattr(resource, "scopes", {}).get(req.method)
-        if scope is None:
+        scopes = getattr(resource, "scopes", _OPEN).get(req.method)
+        if scopes is None:
             return
         scheme, _, token = (req.get_header("Authorization") or "").partition(" ")
         key = None
@@ -71,8 +77,10 @@ class Authentication:
             key = await self._keyring.find(token.strip())
         if key is None:
             raise _unauthorized()
-        if scope not in key.scopes:
-            raise Problem(403, "forbidden", "Not allowed", f"This key lacks the scope {scope}.")
+        if key.scopes.isdisjoint(scopes):
+            raise Problem(
+                403, "forbidden", "Not allowed", f"This key lacks the scope {' or '.join(scopes)}."
+            )
         req.context.client = key.id
         if key.rate_limit is not None:
             await self._charge(key, resp)

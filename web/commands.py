@@ -11,7 +11,7 @@ from web.views import command_view
 class Command:
     """GET shows the outcome of a command; an order's id is the id of the command that placed it."""
 
-    scopes: Final = {"GET": "orders:read"}
+    scopes: Final = {"GET": ("orders:read", "inventory:read")}
 
     def __init__(self, found: Reads, mint: IdMint) -> None:
         self._reads = found

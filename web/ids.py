@@ -1,13 +1,14 @@
 """Ids that prove themselves: minted by the front door, told from made-up ones without a look-up.
 
 A UUID of version 8 (RFC 9562): 48 bits of time and 42 random bits, or 90 bits of a hash of client
-and idempotency key, so that the same key always gives the same id; then 32 bits of HMAC-SHA256.
+and idempotency key, so that the same key always gives the same id; then 32 bits of a keyed BLAKE2s
+(a MAC by itself, RFC 7693, and twice as fast as HMAC-SHA256 on so short an input).
 """
 
-import hmac
-import os
+import random
 import time
-from hashlib import blake2b
+from hashlib import blake2b, blake2s
+from hmac import compare_digest
 from typing import Final
 
 #: What an id is of. An order's id is no command's id, although placing it is one.
@@ -25,12 +26,14 @@ class IdMint:
 
     def __init__(self, key: bytes) -> None:
         self._key = key
+        # BLAKE2s takes keys of up to 32 bytes.
+        self._tag_key = blake2s(key).digest()
 
     def new(self, kind: bytes) -> str:
         """A fresh id; ids sort by time."""
-        random = int.from_bytes(os.urandom(6))
-        millis = time.time_ns() // 1_000_000
-        return self._finish(kind, random, millis)
+        # Unique is enough: what can't be guessed is the tag.
+        unique = random.getrandbits(42)
+        return self._finish(kind, unique, time.time_ns() // 1_000_000)
 
     def from_key(self, kind: bytes, digest: bytes) -> str:
         """The id of an idempotency key's digest (16 bytes, see `key_digest`)."""
@@ -46,7 +49,7 @@ class IdMint:
         except ValueError:
             return False
         body = value & ~_TAG_MASK
-        return _format(value) == text and hmac.compare_digest(
+        return _format(value) == text and compare_digest(
             self._tag(kind, body).to_bytes(4), (value & _TAG_MASK).to_bytes(4)
         )
 
@@ -66,8 +69,8 @@ class IdMint:
         return _format(body | self._tag(kind, body))
 
     def _tag(self, kind: bytes, body: int) -> int:
-        mac = hmac.digest(self._key, kind + body.to_bytes(16), "sha256")
-        return int.from_bytes(mac[:4])
+        data = kind + body.to_bytes(16)
+        return int.from_bytes(blake2s(data, digest_size=4, key=self._tag_key).digest())
 
 
 def _format(value: int) -> str:

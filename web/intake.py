@@ -1,5 +1,6 @@
 """How a change gets in: an id, a look at its idempotency key, one confirmed message."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -51,9 +52,7 @@ class Taken(NamedTuple):
 class Intake:
     """Turns wanted changes into commands in RabbitMQ."""
 
-    def __init__(
-        self, given: Settings, mint: IdMint, publisher: Publisher, reader: Reader
-    ) -> None:
+    def __init__(self, given: Settings, mint: IdMint, publisher: Publisher, reader: Reader) -> None:
         self._mint = mint
         self._reader = reader
         self._publishing: dict[type[Command], Batcher[Sequence[bytes], None]] = {
@@ -124,9 +123,9 @@ class Intake:
             for index, (one, id_) in enumerate(zip(wanted, ids, strict=True))
             if one.key is not None
         ]
+        recalls = await asyncio.gather(*(self._recall(use) for _, use in uses))
         decided = set()
-        for index, use in uses:
-            recall = await self._recall(use)
+        for (index, use), recall in zip(uses, recalls, strict=True):
             if recall is None:
                 continue
             if recall.fingerprint != use.fingerprint:
@@ -156,16 +155,14 @@ def _fingerprint(wanted: Wanted) -> str:
 
 
 def _key_reused(index: int | None) -> Problem:
-    where = "" if index is None else f" by order {index} of the batch"
-    pointer = {} if index is None else {"errors": [
-        {"pointer": f"/orders/{index}/idempotency_key", "detail": "was used for another body"}
-    ]}  # fmt: skip
-    return Problem(
+    problem = Problem(
         422,
         "idempotency-key-reused",
         "The idempotency key was used for something else",
-        f"The key{where} stands for another request. Send a fresh key with a new request.",
-        **pointer,
+        "The key stands for another request. Send a fresh key with a new request.",
     )
-
-
+    if index is not None:
+        problem.document["errors"] = [
+            {"pointer": f"/orders/{index}/idempotency_key", "detail": "was used for another body"}
+        ]
+    return problem

@@ -40,7 +40,7 @@ def _check_sku(sku: str) -> str:
 class Product:
     """PUT creates or replaces a product."""
 
-    scopes: Final = {"PUT": "inventory:write"}
+    scopes: Final = {"PUT": ("inventory:write",)}
 
     def __init__(self, changes: Changes) -> None:
         self._changes = changes
@@ -56,7 +56,7 @@ class Product:
 class Inventory:
     """GET shows the stock of a product."""
 
-    scopes: Final = {"GET": "inventory:read"}
+    scopes: Final = {"GET": ("inventory:read",)}
 
     def __init__(self, found: Reads) -> None:
         self._reads = found
@@ -71,7 +71,7 @@ class Inventory:
 class InventoryList:
     """GET lists stock, the newest products first."""
 
-    scopes: Final = {"GET": "inventory:read"}
+    scopes: Final = {"GET": ("inventory:read",)}
 
     def __init__(self, found: Reads) -> None:
         self._reads = found
@@ -84,9 +84,7 @@ class InventoryList:
         below = integer(req, "available_below", low=0, high=10**15)
         size = limit(req)
         after = read_cursor(req, tuple[datetime, Sku])
-        rows = await self._reads.reader.run(
-            reads.inventory_page, prefix, below, after, size + 1
-        )
+        rows = await self._reads.reader.run(reads.inventory_page, prefix, below, after, size + 1)
         more = len(rows) > size
         rows = rows[:size]
         cursor = write_cursor((rows[-1].created_at, rows[-1].sku)) if more else None
@@ -96,7 +94,7 @@ class InventoryList:
 class Adjustments:
     """POST puts units on hand or takes them off."""
 
-    scopes: Final = {"POST": "inventory:write"}
+    scopes: Final = {"POST": ("inventory:write",)}
 
     def __init__(self, changes: Changes) -> None:
         self._changes = changes
@@ -112,7 +110,7 @@ class Adjustments:
 class Reductions:
     """POST takes units off hand."""
 
-    scopes: Final = {"POST": "inventory:write"}
+    scopes: Final = {"POST": ("inventory:write",)}
 
     def __init__(self, changes: Changes) -> None:
         self._changes = changes
@@ -123,9 +121,7 @@ class Reductions:
         await _adjust(self._changes, req, resp, sku, -reduction.quantity, reduction.reason)
 
 
-async def _adjust(
-    changes: Changes, req: Any, resp: Any, sku: str, delta: int, reason: str
-) -> None:
+async def _adjust(changes: Changes, req: Any, resp: Any, sku: str, delta: int, reason: str) -> None:
     members = {"sku": _check_sku(sku), "delta": delta, "reason": reason}
     await changes.answer(
         req, resp, Wanted(AdjustStock, members, idempotency_key(req)), command_link
@@ -135,7 +131,7 @@ async def _adjust(
 class Movements:
     """GET shows the ledger of a product, newest first."""
 
-    scopes: Final = {"GET": "inventory:read"}
+    scopes: Final = {"GET": ("inventory:read",)}
 
     def __init__(self, found: Reads) -> None:
         self._reads = found

@@ -55,7 +55,7 @@ def _wanted(order: OrderRequest, key: str | None) -> Wanted:
 class Orders:
     """POST places an order, GET lists them."""
 
-    scopes: Final = {"POST": "orders:write", "GET": "orders:read"}
+    scopes: Final = {"POST": ("orders:write",), "GET": ("orders:read",)}
 
     def __init__(self, changes: Changes, found: Reads) -> None:
         self._changes = changes
@@ -95,7 +95,7 @@ class Orders:
 class OrderBatches:
     """POST places up to 500 orders at once."""
 
-    scopes: Final = {"POST": "orders:write"}
+    scopes: Final = {"POST": ("orders:write",)}
 
     def __init__(self, changes: Changes) -> None:
         self._changes = changes
@@ -135,7 +135,7 @@ def _refuse_keys_twice(orders: list[BatchedOrder]) -> None:
 class Order:
     """GET shows an order, PATCH moves it to another status."""
 
-    scopes: Final = {"GET": "orders:read", "PATCH": "orders:write"}
+    scopes: Final = {"GET": ("orders:read",), "PATCH": ("orders:write",)}
 
     def __init__(self, changes: Changes, found: Reads, mint: IdMint) -> None:
         self._changes = changes
@@ -183,7 +183,7 @@ class Order:
 class OrderEvents:
     """GET shows an order's timeline."""
 
-    scopes: Final = {"GET": "orders:read"}
+    scopes: Final = {"GET": ("orders:read",)}
 
     def __init__(self, found: Reads, mint: IdMint) -> None:
         self._reads = found

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import falcon
@@ -25,12 +26,12 @@ class Problem(Exception):
         title: str,
         detail: str,
         *,
-        headers: dict[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
         **extra: object,
     ) -> None:
         super().__init__(detail)
         self.status = status
-        self.headers = headers or {}
+        self.headers = dict(headers or {})
         self.document: dict[str, object] = {
             "type": f"/problems/{slug}",
             "title": title,
@@ -70,18 +71,15 @@ def unavailable(detail: str, *, retry_after_s: int = 1) -> Problem:
     )
 
 
-def decided_against(document: dict[str, Any], **extra: object) -> Problem:
+def decided_against(document: dict[str, Any], command_id: str) -> Problem:
     """A recorded refusal as an answer."""
     slug = str(document["type"]).rpartition("/")[2]
     members = {k: v for k, v in document.items() if k not in ("type", "title", "detail")}
-    return Problem(
-        STATUS_BY_SLUG[slug],
-        slug,
-        str(document["title"]),
-        str(document["detail"]),
-        **members,
-        **extra,
+    problem = Problem(
+        STATUS_BY_SLUG[slug], slug, str(document["title"]), str(document["detail"]), id=command_id
     )
+    problem.document |= members
+    return problem
 
 
 _AT = re.compile(r" - at `(key in )?\$?(?P<path>[^`]*)`$")
@@ -89,7 +87,7 @@ _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 
 
 def from_validation(error: msgspec.ValidationError, prefix: str = "") -> Problem:
-    """msgspec's complaint, its `$.lines[0].quantity` turned into the pointer `/lines/0/quantity`."""
+    """msgspec's complaint; its path `$.lines[0].quantity` is the pointer `/lines/0/quantity`."""
     text = str(error)
     match = _AT.search(text)
     steps = _STEP.findall(match["path"]) if match else []

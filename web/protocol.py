@@ -17,7 +17,6 @@ HEADERS_MAX: Final = 100
 class BoundedProtocol(HttpToolsProtocol):
     """Refuses a head that is too large, one that does not come, and too many connections."""
 
-    _fresh = True
     _head_bytes = 0
     _head_done = False
     _head_timer: asyncio.TimerHandle | None = None
@@ -37,13 +36,20 @@ class BoundedProtocol(HttpToolsProtocol):
         if not self._head_done:
             self._head_bytes += len(data)
         super().data_received(data)
-        if not self._head_done and self._head_bytes > HEAD_BYTES_MAX:
+        if self._head_done or not self._head_bytes:
+            return
+        # A head in parts: it has to be whole in time, and small.
+        if self._head_timer is None:
+            self._expect_head()
+        if self._head_bytes > HEAD_BYTES_MAX:
             self._refuse_head()
 
     def on_headers_complete(self) -> None:
-        self._head_done, self._fresh = True, False
+        self._head_done = True
         self._stop_timer()
-        if len(self.headers) > HEADERS_MAX or _size(self.headers) > HEAD_BYTES_MAX:
+        # The bytes counted may contain a body, too: only then is it worth a closer look.
+        too_long = self._head_bytes > HEAD_BYTES_MAX and _size(self.headers) > HEAD_BYTES_MAX
+        if too_long or len(self.headers) > HEADERS_MAX:
             self._refuse_head()
             return
         super().on_headers_complete()
@@ -52,10 +58,8 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_complete()
         self._head_done = False
         self._head_bytes = 0
-        self._expect_head()
 
     def _expect_head(self) -> None:
-        self._stop_timer()
         self._head_timer = self.loop.call_later(settings().header_timeout_s, self._on_slow_head)
 
     def _stop_timer(self) -> None:
@@ -64,9 +68,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._head_timer = None
 
     def _on_slow_head(self) -> None:
-        """A request that is being answered may take its time; one that does not come may not."""
-        if (self._head_bytes or self._fresh) and not self._head_done:
-            self._refuse(408, "request-timeout", "The request did not come in time.")
+        self._refuse(408, "request-timeout", "The request did not come in time.")
 
     def _refuse_head(self) -> None:
         self._refuse(
@@ -101,6 +103,8 @@ class WebWorker(UvicornWorker):
         "http": BoundedProtocol,
         "ws": "none",
         "lifespan": "on",
+        # Short of gunicorn's own, so that what is on its way to RabbitMQ is confirmed.
+        "timeout_graceful_shutdown": 8,
         "access_log": False,
         "server_header": False,
         "proxy_headers": False,

@@ -74,7 +74,7 @@ class Publisher:
         return [None] * len(items)
 
     async def _publish(self, route: Route, commands: Sequence[bytes]) -> None:
-        message = Message(
+        message: Message[None] = Message(
             queue_name=route.queue,
             actor_name=route.actor,
             args=(),
@@ -123,7 +123,7 @@ class Publisher:
             except (TimeoutError, CannotPublishError, pika.exceptions.AMQPError, OSError) as error:
                 logger.warning("RabbitMQ can't be reached: %s", error or type(error).__name__)
                 self._drop("it did not open")
-                await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))  # noqa: S311
+                await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))
                 pause_s = min(pause_s * 2, RECONNECT_MAX_S)
                 continue
             pause_s = RECONNECT_MIN_S

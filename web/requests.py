@@ -170,6 +170,8 @@ def read_cursor(req: Any, kind: type[T]) -> T | None:
         return None
     try:
         padded = text + "=" * (-len(text) % 4)
-        return msgspec.json.decode(base64.b64decode(padded, altchars=b"-_", validate=True), type=kind)
+        return msgspec.json.decode(
+            base64.b64decode(padded, altchars=b"-_", validate=True), type=kind
+        )
     except (binascii.Error, ValueError, msgspec.DecodeError, RecursionError):
         raise invalid_parameter("cursor", "hand back a next_cursor as it was given") from None

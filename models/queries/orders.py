@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from models.database import array, execute, fetch, text_array
 from models.queries.inbox import json_text
@@ -152,8 +152,9 @@ def insert(orders: Sequence[OrderRow]) -> None:
             _numbers([order.total for order in orders]),
             _numbers([order.version for order in orders]),
             text_array([json_text(order.metadata) if order.metadata else "{}" for order in orders]),
-            text_array([json_text(order.rejection) if order.rejection else None
-                        for order in orders]),
+            text_array(
+                [json_text(order.rejection) if order.rejection else None for order in orders]
+            ),
             array([line[0] for line in lines]),
             array([line[1] for line in lines]),
             _numbers([line[2] for line in lines]),
@@ -175,7 +176,7 @@ def forget_failed(orders: Mapping[str, datetime]) -> dict[str, int]:
     rows = fetch(
         FORGET_FAILED, (array(list(orders)), array([at.isoformat() for at in orders.values()]))
     )
-    return {id_: version for id_, version in rows}
+    return dict(cast(list[tuple[str, int]], rows))
 
 
 def lock(ids: Iterable[str]) -> dict[str, LockedOrder]:

@@ -64,9 +64,10 @@ def increase_below_sum(
 
 def take(key: str) -> bool:
     """Remove a counter that has not expired; whether it was there."""
-    return execute(
-        "DELETE FROM rate_limits WHERE key = %s AND expires_at > clock_timestamp()", (key,)
-    ) == 1
+    return (
+        execute("DELETE FROM rate_limits WHERE key = %s AND expires_at > clock_timestamp()", (key,))
+        == 1
+    )
 
 
 def forget_expired() -> int:

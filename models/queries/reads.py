@@ -226,10 +226,8 @@ def events(order_id: str) -> list[Row]:
         return fetch(EVENTS, (order_id,))
 
 
-def movements_page(
-    sku: str, after: tuple[datetime, str, str] | None, limit: int
-) -> list[Row]:
-    """(at, location, on hand delta, allocated delta, reason, order id, command id), newest first."""
+def movements_page(sku: str, after: tuple[datetime, str, str] | None, limit: int) -> list[Row]:
+    """(at, location, on hand, allocated, reason, order id, command id), newest first."""
     at, command_id, location = after or (None, None, None)
     with reading():
         return fetch(MOVEMENTS, (sku, at, at, command_id, location, limit))

@@ -111,9 +111,7 @@ def _refusal(
     return refuse(
         INSUFFICIENT_STOCK,
         f"Not enough stock: {asked}.",
-        lines=[
-            {"sku": sku, "requested": units[sku], "available": available[sku]} for sku in short
-        ],
+        lines=[{"sku": sku, "requested": units[sku], "available": available[sku]} for sku in short],
     )
 
 

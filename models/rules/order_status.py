@@ -67,9 +67,7 @@ class NotMoved(NamedTuple):
     refusal: Refusal
 
 
-def decide_moves(
-    states: Mapping[str, OrderState], moves: Iterable[Move]
-) -> list[Moved | NotMoved]:
+def decide_moves(states: Mapping[str, OrderState], moves: Iterable[Move]) -> list[Moved | NotMoved]:
     """Decide each move in turn, the later ones against what the earlier ones made.
 
     states: by order id, for every order that is moved. Returns one decision per move, in order.

@@ -1,6 +1,7 @@
 """Why a command can be decided against: named results, recorded as outcomes, never raised."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 Json = Mapping[str, object]
@@ -17,7 +18,7 @@ class Refusal(NamedTuple):
     title: str
     status: int
     detail: str
-    extra: Json = {}
+    extra: Json = MappingProxyType({})
 
     def document(self) -> dict[str, object]:
         """The problem as it is stored and shown, without its HTTP status."""
