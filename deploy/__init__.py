@@ -1,0 +1,1 @@
+"""What puts Holdfast on a machine."""

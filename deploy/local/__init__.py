@@ -1,0 +1,1 @@
+"""`make run` and `make test`: private servers and supervised processes on one machine."""

@@ -1,0 +1,64 @@
+"""Ports: which are free, and who holds one that is not."""
+
+import itertools
+import random
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterable
+
+from deploy.local.errors import CannotRunError
+
+# Below the kernel's range for outgoing connections (32768 and up), which would now and then take a
+# saved port away between two runs.
+PORTS = range(20_000, 32_000)
+
+
+def free_ports(count: int) -> list[int]:
+    """That many different ports of the loopback that nobody listens on."""
+    shuffled = iter(random.sample(PORTS, len(PORTS)))
+    return list(itertools.islice(filter(is_free, shuffled), count))
+
+
+def is_free(port: int, address: str = "127.0.0.1") -> bool:
+    with socket.socket() as probe:
+        # As servers do, or a connection in TIME_WAIT would count as taken.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+            probe.listen()
+        except OSError:
+            return False
+    return True
+
+
+def check_own_port(port: str, host: str) -> None:
+    """Make sure that the front door can listen on PORT."""
+    if not port.isdecimal() or not 0 < int(port) < 65_536:
+        raise CannotRunError(f"PORT is {port!r}; it has to be a number from 1 to 65535.")
+    if not is_free(int(port), host):
+        raise CannotRunError(
+            f"Port {port} is taken{holder(int(port))}. Stop that, or choose another port: "
+            f"PORT={int(port) % 65_535 + 1} make run"
+        )
+
+
+def check_server_ports(title: str, kept_in: str, ports: Iterable[int]) -> None:
+    """Make sure that a private server can listen where it did at its first run."""
+    for port in ports:
+        if not is_free(port):
+            raise CannotRunError(
+                f"Port {port} of this checkout's own {title} is taken{holder(port)}. "
+                f"Stop that, or write another port into {kept_in} and .env."
+            )
+
+
+def holder(port: int) -> str:
+    """Who listens on `port`, as far as the machine tells."""
+    if not shutil.which("ss"):
+        return ""
+    command = ["ss", "--listening", "--tcp", "--processes", "--no-header", f"sport = :{port}"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    match = re.search(r'\("(?P<name>[^"]+)",pid=(?P<pid>\d+)', listed)
+    return f" by {match['name']} (process {match['pid']})" if match else ""
