@@ -1,0 +1,34 @@
+"""The README's session does what it says, pasted as it stands."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+from tests.conftest import CHECKOUT, System
+
+
+def test_the_session_in_the_readme_works_as_pasted(system: System, tmp_path: Path) -> None:
+    # Given the .env that `make run` writes
+    environment = system.environment
+    (tmp_path / ".env").write_text(
+        f"API_KEY={environment['API_KEY']}\nPORT={environment['PORT']}\n"
+    )
+    (session,) = re.findall(r"```sh\n(.*?)```", (CHECKOUT / "README.md").read_text(), re.DOTALL)
+
+    # When the session is pasted into a shell
+    shell = subprocess.run(
+        ["sh", "-eu", "-c", session],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    # Then the order ships, and what is too much is refused
+    assert shell.returncode == 0, shell.stderr + shell.stdout
+    assert '"status":"shipped"' in shell.stdout
+    assert '"type":"order.shipped"' in shell.stdout
+    assert '"on_hand":3,"allocated":0,"available":3' in shell.stdout
+    assert '"/problems/insufficient-stock"' in shell.stdout
