@@ -5,6 +5,7 @@ Runs on the machine's own Python, with nothing installed. Does nothing when noth
 
 import fcntl
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -43,6 +44,7 @@ def ensure(venv: Path, lock: Path) -> None:
         with step(f"virtual environment {venv}, Python {sys.version.split()[0]}"):
             create(venv, keep=(made_for.name, IN_USE))
         made_for.write_text(identity(venv))
+    write_command(venv)
     stamp = venv / f"{lock.stem}.sha256"
     digest = sha256(lock.read_bytes()).hexdigest()
     if stamp.exists() and stamp.read_text() == digest:
@@ -79,6 +81,19 @@ def ensure_pip() -> None:
         )
     major, minor = sys.version_info[:2]
     apt_get_install([f"python{major}.{minor}-venv"])
+
+
+def write_command(venv: Path) -> None:
+    """Put `holdfast` beside the environment's python; it runs from any folder."""
+    script = Path(__file__).resolve().parents[2] / "holdfast.py"
+    if venv.resolve().parent != script.parent:
+        return  # another checkout's, borrowed
+    python = venv.resolve() / "bin" / "python"
+    command = venv / "bin" / "holdfast"
+    text = f'#!/bin/sh\nexec {shlex.quote(str(python))} {shlex.quote(str(script))} "$@"\n'
+    if not command.exists() or command.read_text() != text:
+        command.write_text(text)
+        command.chmod(0o755)
 
 
 def install(venv: Path, lock: Path) -> None:
