@@ -15,7 +15,6 @@ COPY --from=packages /opt/holdfast /opt/holdfast
 WORKDIR /app
 COPY config.py holdfast.py ./
 COPY actors actors
-COPY deploy deploy
 COPY models models
 COPY web web
 USER holdfast

@@ -140,9 +140,9 @@ class Postgres(Server):
     def _data_argument(self) -> str:
         """The folder as PostgreSQL sees it.
 
-        The checkout may lie below a folder that only root may enter (/root, mktemp -d), and the
-        user `postgres` then can't open the data by its path. It can by a descriptor opened before
-        the switch, through /proc, which is resolved without walking the path.
+        The checkout may lie below a folder that only root may enter (root's home, mktemp -d), and
+        the user `postgres` then can't open the data by its path. It can by a descriptor opened
+        before the switch, through /proc, which is resolved without walking the path.
         """
         return "/proc/self/fd/9" if self.system_user else str(self.data)
 

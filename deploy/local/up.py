@@ -25,15 +25,19 @@ from deploy.local.console import say, step
 from deploy.local.errors import CannotRunError
 from deploy.local.origins import Origins
 from deploy.local.processes import Program
-from deploy.local.server import Server, log_tail
+from deploy.local.server import log_tail
 from deploy.local.supervisor import Supervisor, ended
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 READY_SECONDS_MAX = 60.0
 OPEN_FILES = 20_000
+# What a first run writes into .env, for clients and for the next run.
+KEPT = ("API_KEY", "PORT", "DATABASE_URL", "RABBITMQ_URL", "SECRET_KEY")
 # A process that keeps dying before the service is ready won't get better by waiting.
-EARLY_DEATHS_MAX = 3
-# The rest of the 20 s that stopping may take belongs to the servers.
+EARLY_DEATHS_MAX = 5
+# 20 s are promised. What the processes don't use of it is there for the servers.
+STOP_ALL_SECONDS_MAX = 19.0
+COMPOSE_SECONDS = 7.0
 STOP_SECONDS_MAX = {"web": 4.0, "worker": 5.0, "clock": 1.0}
 
 
@@ -100,9 +104,6 @@ def run(checkout: Checkout) -> None:
     asyncio.run(Run(checkout, settings, found).until_stopped())
 
 
-KEPT = ("API_KEY", "PORT", "DATABASE_URL", "RABBITMQ_URL", "SECRET_KEY")
-
-
 def environment() -> dict[str, str]:
     """The variables that are set to something."""
     return {name: value for name, value in os.environ.items() if value}
@@ -155,12 +156,17 @@ class Run:
     async def bring_up(self) -> None:
         if self.origins.compose:
             await asyncio.to_thread(self.origins.compose.start, self.origins.services)
+        # All at once: RabbitMQ takes the longest, and the database has work to do meanwhile.
         for server in self.origins.private.values():
-            await self.start_server(server)
+            await asyncio.to_thread(server.prepare)
+            for program in server.programs():
+                self.supervisor.start(program)
+        await self.until_ready("DATABASE_URL")
         with step("migrations"):
             await self.finish("release", self.commands["release"])
         with step("development key"):
             await self.finish("keys", "python -m holdfast keys ensure-development")
+        await self.until_ready("RABBITMQ_URL")
         # The front door last, when all that it leads to is there; stopping goes the other way.
         for name in reversed([name for name in self.commands if name != "release"]):
             self.supervisor.start(self.program(name, self.commands[name]))
@@ -178,16 +184,18 @@ class Run:
 
     async def bring_down(self) -> None:
         with step("stopped"):
-            await self.supervisor.stop()
-            if self.origins.compose:
-                await asyncio.to_thread(self.origins.compose.stop, self.origins.services)
+            compose = self.origins.compose
+            await self.supervisor.stop(STOP_ALL_SECONDS_MAX - (COMPOSE_SECONDS if compose else 0))
+            if compose:
+                await asyncio.to_thread(compose.stop, self.origins.services)
             await asyncio.to_thread(processes.end_leftovers, self.checkout.var)
 
-    async def start_server(self, server: Server) -> None:
+    async def until_ready(self, name: str) -> None:
+        """Wait for the private server that the setting `name` points to, if there is one."""
+        server = self.origins.private.get(name)
+        if not server:
+            return
         with step(server.title) as current:
-            await asyncio.to_thread(server.prepare)
-            for program in server.programs():
-                self.supervisor.start(program)
             await self.eventually(server.answers, server.ready_seconds_max, server.title)
             await asyncio.to_thread(server.complete)
             current.detail = f"127.0.0.1:{server.port}"

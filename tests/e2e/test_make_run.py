@@ -92,12 +92,14 @@ class Running:
 
 
 @pytest.fixture
-def checkout(tmp_path: Path) -> Path:
+def checkout(tmp_path: Path) -> Iterator[Path]:
     copy = tmp_path / "my shop"
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*NOT_IN_A_CHECKOUT))
     # As `mktemp -d` makes it: the user `postgres` can't even look into it.
     tmp_path.chmod(0o700)
-    return copy
+    yield copy
+    # Databases, too large to be kept for a look after every session.
+    shutil.rmtree(copy)
 
 
 @pytest.fixture

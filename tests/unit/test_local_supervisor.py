@@ -46,7 +46,7 @@ def test_a_killed_program_comes_back_and_its_orphans_do_not_stay(tmp_path: Path)
 
         await eventually(lambda: len(pids_in(log)) == 4)
         await eventually(lambda: not processes.is_running(orphan))
-        await keeper.stop()
+        await keeper.stop(10)
         await eventually(lambda: not any(map(processes.is_running, pids_in(log))))
 
     asyncio.run(scenario())
@@ -63,7 +63,7 @@ def test_the_last_started_stops_first(tmp_path: Path) -> None:
             keeper.start(program(tmp_path, name, script))
             log = tmp_path / f"{name}.log"
             await eventually(lambda log=log: bool(pids_in(log)))  # type: ignore[misc]
-        await keeper.stop()
+        await keeper.stop(10)
 
     asyncio.run(scenario())
     assert order.read_text().split() == ["web", "rabbitmq", "postgres"]
@@ -78,7 +78,7 @@ def test_a_loop_of_crashes_slows_down(tmp_path: Path, monkeypatch: pytest.Monkey
         keeper = Supervisor(events.append)
         keeper.start(program(tmp_path, "web", "exit 3"))
         await eventually(lambda: keeper.deaths["web"] >= 5)
-        await keeper.stop()
+        await keeper.stop(10)
 
     asyncio.run(scenario())
     pauses = [event.rpartition(" in ")[2] for event in events[:5]]
