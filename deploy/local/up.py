@@ -276,7 +276,7 @@ def where_next(client: demo.Client, checkout: Checkout, order: Mapping[str, Any]
     return f"""
 Holdfast is running.
 
-  address   {client.address}  (API: {client.address}/docs)
+  address   {client.address}  (the API: docs/api.md)
   key       {client.key}
   order     {client.address}/v1/orders/{order["id"]}
   logs      {shlex.quote(str(checkout.var / "log"))}
