@@ -127,7 +127,7 @@ class Consumer(_RabbitmqConsumer):
         try:
             message = self._decode(body)
         except DecodeError as error:
-            self._refuse(delivery.delivery_tag, body, error)
+            self._refuse(delivery.delivery_tag, body, error.__cause__ or error)
             return None
         self.known_tags.add(delivery.delivery_tag)
         proxy: Any = _RabbitmqMessage(delivery.redelivered, delivery.delivery_tag, message)
@@ -173,12 +173,16 @@ class Consumer(_RabbitmqConsumer):
         """Settle a failed message: with its record in PostgreSQL, the queue can let go of it."""
         if message.consumer is not self:
             return
-        if getattr(message, "recorded", False):
-            super().ack(message)
-        else:
-            super().nack(message)
+        try:
+            if not getattr(message, "recorded", False):
+                # Dramatiq itself refuses only what no actor of this process is for.
+                dead_letters.record(message, message._exception, "")
+        except Exception:  # whatever is wrong with the database, the message has to stay
+            logger.exception("The record of a message can't be written; it goes back.")
+            message.put_back = True
+        self.ack(message)
 
-    def _refuse(self, tag: int, body: bytes, error: DecodeError) -> None:
+    def _refuse(self, tag: int, body: bytes, error: BaseException) -> None:
         """Record what can't be read, then let go of it; keep it while it can't be recorded."""
         logger.error("A message on %s can't be read: %s", self.queue_name, error)
         try:

@@ -157,5 +157,5 @@ def sketch(batch: msgspec.Raw) -> list[Sketch]:
     """The commands of a batch of any kind; none where they can't be read."""
     try:
         return _sketches.decode(batch)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return []

@@ -4,11 +4,12 @@ import logging
 from typing import Any
 
 import msgspec
+import peewee
 from dramatiq.message import Message
 
 from actors import commands
 from actors.commands import ROUTES, ROUTES_BY_ACTOR, PlaceOrder
-from models.database import transaction
+from models.database import database, transaction
 from models.queries import dead_letters as queries
 from models.queries import inbox, orders
 from models.queries.dead_letters import DeadLetter
@@ -45,7 +46,7 @@ def record(message: Any, error: BaseException, traceback: str) -> None:
             return
         failed = queries.fail_commands(route.kind, received, FAILURE)
         if route.kind == ROUTES[PlaceOrder].kind:
-            orders.insert([_failed_order(c) for c in _readable_orders(message) if c.id in failed])
+            _show_failed([_failed_order(c) for c in _readable_orders(message) if c.id in failed])
 
 
 def record_malformed(queue: str, body: bytes, error: BaseException) -> None:
@@ -78,6 +79,15 @@ def requeue(broker: Any, letter_id: int) -> None:
         broker.enqueue(message.copy(queue_name=message.queue_name, options={"retries": 0}))
 
 
+def _show_failed(rows: list[OrderRow]) -> None:
+    """The orders' own rows. What PostgreSQL can't hold may be why they failed: the record stays."""
+    try:
+        with database.atomic():
+            orders.insert(rows)
+    except (peewee.IntegrityError, peewee.DataError):
+        logger.exception("Only the outcomes of failed orders are shown.")
+
+
 def _received(message: Any) -> list[inbox.Received]:
     return [
         inbox.Received(c.id, c.order_id or c.sku, c.at)
@@ -88,7 +98,7 @@ def _received(message: Any) -> list[inbox.Received]:
 def _readable_orders(message: Any) -> list[PlaceOrder]:
     try:
         return commands.decode(PlaceOrder, message.kwargs["commands"])
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return []
 
 

@@ -12,13 +12,15 @@ from dramatiq.encoder import Encoder
 from dramatiq.errors import DecodeError
 
 Millis = Annotated[int, msgspec.Meta(ge=0)]
+# Counted up once more it has to fit the record of a dead letter.
+Retried = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 
 class Options(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """What retries and delays write. eta, requeue_timestamp: milliseconds since 1970."""
 
-    retries: Annotated[int, msgspec.Meta(ge=0)] | msgspec.UnsetType = msgspec.UNSET
+    retries: Retried | msgspec.UnsetType = msgspec.UNSET
     traceback: str | msgspec.UnsetType | None = msgspec.UNSET
     requeue_timestamp: Millis | msgspec.UnsetType = msgspec.UNSET
     eta: Millis | msgspec.UnsetType = msgspec.UNSET
@@ -51,7 +53,12 @@ class EnvelopeEncoder(Encoder):
     """Dramatiq's encoder, strict on the way in."""
 
     def encode(self, data: dict[str, Any]) -> bytes:
-        return _encoder.encode(data)
+        try:
+            return _encoder.encode(data)
+        except UnicodeEncodeError:
+            # Dramatiq adds a traceback to a retry; an error's text may be no text at all.
+            options = {k: v for k, v in data["options"].items() if k != "traceback"}
+            return _encoder.encode({**data, "options": options})
 
     def decode(self, data: bytes) -> dict[str, Any]:
         try:

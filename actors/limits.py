@@ -14,7 +14,7 @@ from functools import wraps
 from typing import Any
 
 from dramatiq.errors import RateLimitExceeded
-from dramatiq.middleware import Middleware
+from dramatiq.middleware import Middleware, MiddlewareError
 from dramatiq.rate_limits import BucketRateLimiter, ConcurrentRateLimiter
 from dramatiq.rate_limits.rate_limiter import RateLimiter
 
@@ -22,6 +22,8 @@ from actors.limiter_backend import PostgresBackend
 
 #: A slot of a worker that was killed comes free again after this long.
 SLOT_TTL_MS = 60_000
+#: A message that waits is held by a worker, which RabbitMQ allows for half an hour.
+LOOK_AGAIN_MAX_MS = 60_000
 UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000}
 
 
@@ -52,7 +54,11 @@ class Limits(Middleware):
         return {"rate_limit", "concurrency"}
 
     def before_declare_actor(self, _broker: Any, actor: Any) -> None:
-        limiters = list(_limiters(actor.actor_name, actor.options))
+        try:
+            limiters = list(_limiters(actor.actor_name, actor.options))
+        except ValueError as error:
+            # Dramatiq logs any other error and declares the actor without its limit.
+            raise MiddlewareError(str(error)) from error
         if limiters:
             actor.fn = _limited(actor.fn, limiters)
 
@@ -68,7 +74,8 @@ def _limiters(actor: str, options: dict[str, Any]) -> Iterator[tuple[RateLimiter
         )
     if options.get("rate_limit"):
         limit, per_ms = parse_rate(options["rate_limit"])
-        yield BucketRateLimiter(backend, f"{actor}:rate", limit=limit, bucket=per_ms), per_ms
+        limiter = BucketRateLimiter(backend, f"{actor}:rate", limit=limit, bucket=per_ms)
+        yield limiter, min(per_ms, LOOK_AGAIN_MAX_MS)
 
 
 def _limited(

@@ -92,7 +92,7 @@ def _singles(message: Any) -> list[Message[Any]]:
     """One message per command, for a batch of several that can be read."""
     try:
         batch = commands.split(message.kwargs["commands"])
-    except (KeyError, msgspec.DecodeError):
+    except (KeyError, msgspec.DecodeError, RecursionError):
         return []
     if len(batch) < 2:
         return []

@@ -72,7 +72,7 @@ def reading() -> Iterator[None]:
     """Statements outside a transaction; a broken connection is thrown away."""
     try:
         yield
-    except peewee.DatabaseError:
+    except (peewee.DatabaseError, peewee.InterfaceError):
         discard_connection()
         raise
 

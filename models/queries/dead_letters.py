@@ -102,4 +102,5 @@ def newest(limit: int) -> list[tuple[object, ...]]:
 
 
 def _storable(text: str) -> str:
-    return text.replace("\x00", "\\0")
+    """Text as PostgreSQL takes it: no NUL, no lone surrogates."""
+    return text.replace("\x00", "\\0").encode(errors="backslashreplace").decode()

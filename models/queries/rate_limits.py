@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from models.database import execute, fetch, text_array, transaction
+from models.database import execute, fetch, reading, text_array, transaction
 
 ADD = """
 INSERT INTO rate_limits AS r (key, value, expires_at)
@@ -33,16 +33,19 @@ ON CONFLICT (key) DO UPDATE SET
 """
 
 
+@reading()
 def add(key: str, value: int, ttl_ms: int) -> bool:
     """Set a counter unless it is there; whether it was set."""
     return execute(ADD, (key, value, ttl_ms)) == 1
 
 
+@reading()
 def increase(key: str, amount: int, maximum: int, ttl_ms: int) -> bool:
     """Raise a counter if it stays within maximum; whether it did."""
     return execute(INCREASE, (amount, ttl_ms, key, amount, maximum)) == 1
 
 
+@reading()
 def decrease(key: str, amount: int, minimum: int, ttl_ms: int) -> bool:
     """Lower a counter if it stays at minimum or above; whether it did."""
     return execute(DECREASE, (amount, ttl_ms, key, amount, minimum)) == 1
@@ -62,6 +65,7 @@ def increase_below_sum(
     return True
 
 
+@reading()
 def take(key: str) -> bool:
     """Remove a counter that has not expired; whether it was there."""
     return (
