@@ -77,13 +77,13 @@ class Authentication:
             key = await self._keyring.find(token.strip())
         if key is None:
             raise _unauthorized()
+        if key.rate_limit is not None:
+            await self._charge(key, resp)
         if key.scopes.isdisjoint(scopes):
             raise Problem(
                 403, "forbidden", "Not allowed", f"This key lacks the scope {' or '.join(scopes)}."
             )
         req.context.client = key.id
-        if key.rate_limit is not None:
-            await self._charge(key, resp)
 
 
 def _unauthorized() -> Problem:

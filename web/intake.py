@@ -83,11 +83,18 @@ class Intake:
         (taken,) = await self.take_all(client, [wanted])
         return taken
 
-    async def take_all(self, client: str, wanted: Sequence[Wanted]) -> list[Taken]:
-        """Enqueue changes of one kind in one message; as `take`, all or none of them."""
+    async def take_all(
+        self, client: str, wanted: Sequence[Wanted], batch_key: str | None = None
+    ) -> list[Taken]:
+        """Enqueue changes of one kind in one message; as `take`, all or none of them.
+
+        batch_key: the idempotency key that stands for all of them together.
+        """
         kind = wanted[0].kind
         id_kind = ORDER if kind is PlaceOrder else COMMAND
         ids = [self._id(client, id_kind, one.key) for one in wanted]
+        if batch_key is not None:
+            await self._check_batch_key(client, batch_key, wanted, ids[0])
         decided = await self._decided_before(client, wanted, ids)
         at = datetime.now(UTC)
         encoded = [
@@ -113,6 +120,16 @@ class Intake:
         if key is None:
             return self._mint.new(id_kind)
         return self._mint.from_key(id_kind, self._mint.key_digest(client, key))
+
+    async def _check_batch_key(
+        self, client: str, key: str, wanted: Sequence[Wanted], first_id: str
+    ) -> None:
+        """Raises Problem where a key was used for anything but this batch."""
+        fingerprint = _batch_fingerprint(wanted)
+        digest = self._mint.key_digest(client, key).hex()
+        recall = await self._recall(KeyUse(digest, fingerprint, first_id))
+        if recall is not None and recall.fingerprint != fingerprint:
+            raise _key_reused(None)
 
     async def _decided_before(
         self, client: str, wanted: Sequence[Wanted], ids: Sequence[str]
@@ -151,6 +168,12 @@ class Intake:
 def _fingerprint(wanted: Wanted) -> str:
     """What a key stands for: the kind of change and all its members, in any order."""
     content = _encoder.encode([ROUTES[wanted.kind].kind, wanted.members])
+    return blake2b(content, digest_size=16).hexdigest()
+
+
+def _batch_fingerprint(wanted: Sequence[Wanted]) -> str:
+    """What a batch's key stands for: its orders, in order, with the keys of their own."""
+    content = _encoder.encode(["batch", [[one.key, one.members] for one in wanted]])
     return blake2b(content, digest_size=16).hexdigest()
 
 

@@ -9,7 +9,7 @@ from actors.commands import CommandId, MoveOrder, PlaceOrder
 from models.queries import reads
 from models.rules.order_status import MOVES
 from web.answers import Changes, Reads, send
-from web.ids import ORDER, IdMint
+from web.ids import COMMAND, ORDER, IdMint
 from web.intake import Wanted
 from web.problems import Problem, invalid_member, invalid_parameter, not_found
 from web.requests import (
@@ -109,7 +109,7 @@ class OrderBatches:
             check_metadata(order.metadata, f"/orders/{index}/metadata")
             wanted.append(_wanted(order, _key_in_batch(order, key, index)))
         _refuse_keys_twice(batch.orders)
-        taken = await self._changes.intake.take_all(req.context.client, wanted)
+        taken = await self._changes.intake.take_all(req.context.client, wanted, key)
         if all(one.replayed for one in taken):
             resp.set_header("Idempotent-Replayed", "true")
         views = [AcceptedView(one.id, Links(self=order_link(one.id))) for one in taken]
@@ -161,7 +161,11 @@ class Order:
         if_version = if_match_version(req)
         key = idempotency_key(req)
         # Versions only grow: what is stale now stays stale. A replay is no new move, though.
-        if key is None and if_version is not None and view.version not in (None, if_version):
+        if (
+            if_version is not None
+            and view.version not in (None, if_version)
+            and not await self._is_replay(req.context.client, key)
+        ):
             raise Problem(
                 412, "precondition-failed", "The order has changed",
                 f"The order is at version {view.version}. Read it again.",
@@ -173,6 +177,13 @@ class Order:
             "if_version": if_version,
         }
         await self._changes.answer(req, resp, Wanted(MoveOrder, members, key), command_link)
+
+    async def _is_replay(self, client: str, key: str | None) -> bool:
+        """Whether the move under this key is decided already."""
+        if key is None:
+            return False
+        digest = self._mint.key_digest(client, key)
+        return await self._reads.command(self._mint.from_key(COMMAND, digest)) is not None
 
     async def _view(self, order_id: str) -> OrderView:
         if not self._mint.is_ours(ORDER, order_id):

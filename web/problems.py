@@ -82,7 +82,7 @@ def decided_against(document: dict[str, Any], command_id: str) -> Problem:
     return problem
 
 
-_AT = re.compile(r" - at `(key in )?\$?(?P<path>[^`]*)`$")
+_AT = re.compile(r" - at (`key` in )?`\$?(?P<path>[^`]*)`$")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 
 

@@ -48,7 +48,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_done = True
         self._stop_timer()
         # The bytes counted may contain a body, too: only then is it worth a closer look.
-        too_long = self._head_bytes > HEAD_BYTES_MAX and _size(self.headers) > HEAD_BYTES_MAX
+        too_long = self._head_bytes > HEAD_BYTES_MAX and self._head_size() > HEAD_BYTES_MAX
         if too_long or len(self.headers) > HEADERS_MAX:
             self._refuse_head()
             return
@@ -70,6 +70,13 @@ class BoundedProtocol(HttpToolsProtocol):
     def _on_slow_head(self) -> None:
         self._refuse(408, "request-timeout", "The request did not come in time.")
 
+    def send_400_response(self, msg: str) -> None:
+        """What uvicorn answers to bytes that are no HTTP, as a problem like any other."""
+        self._refuse(400, "bad-request", msg)
+
+    def _head_size(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+
     def _refuse_head(self) -> None:
         self._refuse(
             431, "headers-too-large",
@@ -89,10 +96,6 @@ class BoundedProtocol(HttpToolsProtocol):
             + body
         )
         self.transport.close()
-
-
-def _size(headers: list[tuple[bytes, bytes]]) -> int:
-    return sum(len(name) + len(value) for name, value in headers)
 
 
 class WebWorker(UvicornWorker):

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pika
@@ -27,6 +28,8 @@ RECONNECT_MAX_S = 2.0
 OPEN_DEADLINE_S = 10.0
 
 PERSISTENT = 2
+#: No queue has this name.
+NOBODY = "holdfast.nobody"
 
 
 class CannotPublishError(Exception):
@@ -91,10 +94,13 @@ class Publisher:
             raise CannotPublishError("RabbitMQ did not confirm in time") from None
 
     async def _confirmed(self, queue: str, body: bytes) -> None:
-        if not self._ready:
-            raise CannotPublishError("there is no connection to RabbitMQ")
         if self._blocked:
             raise CannotPublishError("RabbitMQ is short of memory or disk and blocks publishers")
+        if not self._ready:
+            raise CannotPublishError("there is no connection to RabbitMQ")
+        await self._send(queue, body, mandatory=True)
+
+    async def _send(self, queue: str, body: bytes, *, mandatory: bool) -> None:
         self._tag += 1
         tag = self._tag
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -105,7 +111,7 @@ class Publisher:
                 routing_key=queue,
                 body=body,
                 properties=pika.BasicProperties(delivery_mode=PERSISTENT, message_id=str(tag)),
-                mandatory=True,
+                mandatory=mandatory,
             )
             await future
         except pika.exceptions.AMQPError as error:
@@ -148,18 +154,24 @@ class Publisher:
         )
         connection = self._connection = await opened
         connection.add_on_close_callback(self._on_connection_closed)
-        connection.add_on_connection_blocked_callback(lambda *_: self._set_blocked(True))
-        connection.add_on_connection_unblocked_callback(lambda *_: self._set_blocked(False))
-        channel = await _call(lambda done: connection.channel(on_open_callback=done))
+        connection.add_on_connection_blocked_callback(partial(self._on_blocked, True))
+        connection.add_on_connection_unblocked_callback(partial(self._on_blocked, False))
+        channel = self._channel = await _call(
+            lambda done: connection.channel(on_open_callback=done)
+        )
         channel.add_on_close_callback(self._on_channel_closed)
         channel.add_on_return_callback(self._on_returned)
-        self._channel = channel
         for route in ROUTES.values():
             await self._declare(route.queue)
         self._tag = 0
         await _call(
-            lambda done: channel.confirm_delivery(ack_nack_callback=self._on_confirm, callback=done)
+            lambda done: channel.confirm_delivery(
+                ack_nack_callback=partial(self._on_confirm, channel), callback=done
+            )
         )
+        # RabbitMQ tells a connection that it is blocked once that publishes, and not before: only
+        # a confirm, here of a message to nobody, shows that it takes any.
+        await self._send(NOBODY, b"", mandatory=False)
         self._blocked = False
         self._ready = True
         logger.info("Connected to RabbitMQ.")
@@ -173,7 +185,11 @@ class Publisher:
                 )
             )
 
-    def _on_confirm(self, frame: Any) -> None:
+    # A connection that was given up may still speak while it closes, with numbers of its own.
+
+    def _on_confirm(self, channel: Any, frame: Any) -> None:
+        if channel is not self._channel:
+            return
         method = frame.method
         acked = isinstance(method, pika.spec.Basic.Ack)
         tags = (
@@ -194,15 +210,18 @@ class Publisher:
             else:
                 future.set_exception(CannotPublishError("the queue is full"))
 
-    def _on_returned(self, _channel: Any, _method: Any, properties: Any, _body: bytes) -> None:
-        self._returned.add(int(properties.message_id))
+    def _on_returned(self, channel: Any, _method: Any, properties: Any, _body: bytes) -> None:
+        if channel is self._channel:
+            self._returned.add(int(properties.message_id))
 
-    def _set_blocked(self, blocked: bool) -> None:
-        self._blocked = blocked
-        logger.warning("RabbitMQ %s publishers.", "blocks" if blocked else "takes")
+    def _on_blocked(self, blocked: bool, connection: Any, _frame: Any) -> None:
+        if connection is self._connection:
+            self._blocked = blocked
+            logger.warning("RabbitMQ %s publishers.", "blocks" if blocked else "takes")
 
-    def _on_channel_closed(self, _channel: Any, reason: Any) -> None:
-        self._drop(str(reason))
+    def _on_channel_closed(self, channel: Any, reason: Any) -> None:
+        if channel is self._channel:
+            self._drop(str(reason))
 
     def _on_connection_closed(self, connection: Any, reason: Any) -> None:
         if connection is self._connection:
