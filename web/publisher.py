@@ -170,8 +170,9 @@ class Publisher:
             )
         )
         # RabbitMQ tells a connection that it is blocked once that publishes, and not before: only
-        # a confirm, here of a message to nobody, shows that it takes any.
-        await self._send(NOBODY, b"", mandatory=False)
+        # a confirm, here of a message to nobody, shows that it takes any. (One without a body would
+        # be confirmed all the same.)
+        await self._send(NOBODY, b"?", mandatory=False)
         self._blocked = False
         self._ready = True
         logger.info("Connected to RabbitMQ.")
