@@ -21,4 +21,5 @@ class Command:
         kinds = [kind for kind in (COMMAND, ORDER) if self._mint.is_ours(kind, command_id)]
         if not kinds:
             raise not_found(f"There is no command {command_id[:64]}.")
-        send(resp, command_view(command_id, await self._reads.command(command_id)))
+        kind = "place_order" if kinds == [ORDER] else None
+        send(resp, command_view(command_id, await self._reads.command(command_id), kind))

@@ -16,3 +16,5 @@ loglevel = "info"
 accesslog = None
 errorlog = "-"
 proc_name = "holdfast-web"
+# Its socket would lie outside the checkout, shared by all of a user's gunicorns.
+control_socket_disable = True

@@ -34,12 +34,14 @@ class Wanted(NamedTuple):
     """A change that a client asks for, before it has an id.
 
     kind, members: the command's type and its members but `id` and `at`;
-    key: the idempotency key, None without.
+    key: the idempotency key, None without; key_pointer: where in the body it stands, None for a
+    header.
     """
 
     kind: type[Command]
     members: dict[str, Any]
     key: str | None
+    key_pointer: str | None = None
 
 
 class Taken(NamedTuple):
@@ -136,17 +138,17 @@ class Intake:
     ) -> set[str]:
         """The ids that are decided already. Raises Problem where a key was used otherwise."""
         uses = [
-            (index, KeyUse(self._mint.key_digest(client, one.key).hex(), _fingerprint(one), id_))
-            for index, (one, id_) in enumerate(zip(wanted, ids, strict=True))
+            (one, KeyUse(self._mint.key_digest(client, one.key).hex(), _fingerprint(one), id_))
+            for one, id_ in zip(wanted, ids, strict=True)
             if one.key is not None
         ]
         recalls = await asyncio.gather(*(self._recall(use) for _, use in uses))
         decided = set()
-        for (index, use), recall in zip(uses, recalls, strict=True):
+        for (one, use), recall in zip(uses, recalls, strict=True):
             if recall is None:
                 continue
             if recall.fingerprint != use.fingerprint:
-                raise _key_reused(index if len(wanted) > 1 else None)
+                raise _key_reused(one.key_pointer)
             if recall.decided:
                 decided.add(use.command_id)
         return decided
@@ -177,15 +179,13 @@ def _batch_fingerprint(wanted: Sequence[Wanted]) -> str:
     return blake2b(content, digest_size=16).hexdigest()
 
 
-def _key_reused(index: int | None) -> Problem:
+def _key_reused(pointer: str | None) -> Problem:
     problem = Problem(
         422,
         "idempotency-key-reused",
         "The idempotency key was used for something else",
         "The key stands for another request. Send a fresh key with a new request.",
     )
-    if index is not None:
-        problem.document["errors"] = [
-            {"pointer": f"/orders/{index}/idempotency_key", "detail": "was used for another body"}
-        ]
+    if pointer is not None:
+        problem.document["errors"] = [{"pointer": pointer, "detail": "was used for another body"}]
     return problem

@@ -5,13 +5,13 @@ from typing import Any, Final
 
 import msgspec
 
-from actors.commands import CommandId, MoveOrder, PlaceOrder
+from actors.commands import ORDERS_PER_BATCH_MAX, CommandId, MoveOrder, PlaceOrder
 from models.queries import reads
 from models.rules.order_status import MOVES
 from web.answers import Changes, Reads, send
 from web.ids import COMMAND, ORDER, IdMint
 from web.intake import Wanted
-from web.problems import Problem, invalid_member, invalid_parameter, not_found
+from web.problems import Problem, error_of, invalid_member, invalid_parameter, not_found
 from web.requests import (
     BATCH_BODY_MAX,
     check_metadata,
@@ -43,13 +43,13 @@ from web.views import command_link, order_link, order_view
 STATUSES: Final = sorted(MOVES)
 
 
-def _wanted(order: OrderRequest, key: str | None) -> Wanted:
+def _wanted(order: OrderRequest, key: str | None, key_pointer: str | None = None) -> Wanted:
     members = {
         "customer_id": order.customer_id,
         "lines": order.lines,
         "metadata": order.metadata,
     }
-    return Wanted(PlaceOrder, members, key)
+    return Wanted(PlaceOrder, members, key, key_pointer)
 
 
 class Orders:
@@ -102,18 +102,40 @@ class OrderBatches:
         self._decoder = msgspec.json.Decoder(OrderBatchRequest)
 
     async def on_post(self, req: Any, resp: Any) -> None:
-        batch = await read_body(req, self._decoder, bytes_max=BATCH_BODY_MAX)
+        batch = await read_body(
+            req, self._decoder, bytes_max=BATCH_BODY_MAX, every_error=_errors_in_batch
+        )
         key = idempotency_key(req)
         wanted = []
         for index, order in enumerate(batch.orders):
             check_metadata(order.metadata, f"/orders/{index}/metadata")
-            wanted.append(_wanted(order, _key_in_batch(order, key, index)))
+            own_key = f"/orders/{index}/idempotency_key" if order.idempotency_key else None
+            wanted.append(_wanted(order, _key_in_batch(order, key, index), own_key))
         _refuse_keys_twice(batch.orders)
         taken = await self._changes.intake.take_all(req.context.client, wanted, key)
         if all(one.replayed for one in taken):
             resp.set_header("Idempotent-Replayed", "true")
         views = [AcceptedView(one.id, Links(self=order_link(one.id))) for one in taken]
         send(resp, {"orders": views}, status=202)
+
+
+def _errors_in_batch(body: bytes) -> list[dict[str, str]]:
+    """What is wrong with each order of a batch, one error an order."""
+    errors = []
+    for index, raw in enumerate(_raw_orders.decode(body).orders[:ORDERS_PER_BATCH_MAX]):
+        try:
+            _one_order.decode(raw)
+        except msgspec.ValidationError as error:
+            errors.append(error_of(error, f"/orders/{index}"))
+    return errors
+
+
+class _RawOrders(msgspec.Struct):
+    orders: list[msgspec.Raw]
+
+
+_raw_orders = msgspec.json.Decoder(_RawOrders)
+_one_order = msgspec.json.Decoder(BatchedOrder)
 
 
 def _key_in_batch(order: BatchedOrder, key: str | None, index: int) -> str | None:

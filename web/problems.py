@@ -86,7 +86,13 @@ _AT = re.compile(r" - at (`key` in )?`\$?(?P<path>[^`]*)`$")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 
 
-def from_validation(error: msgspec.ValidationError, prefix: str = "") -> Problem:
+def from_validation(error: msgspec.ValidationError) -> Problem:
+    """A body that breaks a rule, by msgspec's complaint."""
+    where = error_of(error)
+    return invalid_member(where["pointer"], where["detail"])
+
+
+def error_of(error: msgspec.ValidationError, prefix: str = "") -> dict[str, str]:
     """msgspec's complaint; its path `$.lines[0].quantity` is the pointer `/lines/0/quantity`."""
     text = str(error)
     match = _AT.search(text)
@@ -96,7 +102,7 @@ def from_validation(error: msgspec.ValidationError, prefix: str = "") -> Problem
     unknown = _UNKNOWN.search(detail)
     if unknown:
         pointer += "/" + unknown[1].replace("~", "~0").replace("/", "~1")
-    return invalid_member(pointer, detail.replace("`", ""))
+    return {"pointer": pointer, "detail": detail.replace("`", "")}
 
 
 _UNKNOWN = re.compile(r"unknown field `(.*)`$", re.DOTALL)

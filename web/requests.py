@@ -4,6 +4,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
@@ -21,8 +22,17 @@ PAGE_DEFAULT: Final = 50
 PAGE_MAX: Final = 200
 
 
-async def read_body(req: Any, decoder: msgspec.json.Decoder[T], *, bytes_max: int = BODY_MAX) -> T:
-    """The body as what the decoder makes of it. Raises Problem: 400, 413, 415 or 422."""
+async def read_body(
+    req: Any,
+    decoder: msgspec.json.Decoder[T],
+    *,
+    bytes_max: int = BODY_MAX,
+    every_error: Callable[[bytes], list[dict[str, str]]] | None = None,
+) -> T:
+    """The body as what the decoder makes of it. Raises Problem: 400, 413, 415 or 422.
+
+    every_error: looks at a body that breaks a rule once more, for all there is to say about it.
+    """
     media_type = (req.content_type or "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise Problem(
@@ -41,7 +51,11 @@ async def read_body(req: Any, decoder: msgspec.json.Decoder[T], *, bytes_max: in
         return decoder.decode(body)
     except msgspec.ValidationError as error:
         _decode(body, msgspec.json.decode)  # a rule may be broken before the JSON is
-        raise from_validation(error) from None
+        problem = from_validation(error)
+        if every_error is not None:
+            with suppress(msgspec.ValidationError):
+                problem.document["errors"] = every_error(body) or problem.document["errors"]
+        raise problem from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _decode(body, decoder.decode)
 
@@ -56,7 +70,8 @@ def _decode(body: bytes, decode: Callable[[bytes], T]) -> T:
 
 def check_metadata(metadata: dict[str, str], pointer: str = "/metadata") -> None:
     """Raises Problem (422) where metadata is larger than it may be."""
-    if metadata and len(msgspec.json.encode(metadata)) > METADATA_BYTES_MAX:
+    size = sum(len(key.encode()) + len(value.encode()) for key, value in metadata.items())
+    if size > METADATA_BYTES_MAX:
         raise invalid_member(pointer, f"may have {METADATA_BYTES_MAX // KIB} KiB at most")
 
 

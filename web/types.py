@@ -136,8 +136,10 @@ class MovementView(msgspec.Struct):
 
 
 class CommandView(msgspec.Struct):
+    """kind: null while that is not known yet."""
+
     id: str
-    kind: str
+    kind: str | None
     status: str
     links: Links
     problem: dict[str, Any] | None = None

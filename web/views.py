@@ -55,7 +55,9 @@ def inventory_view(row: InventoryRow) -> InventoryView:
     )
 
 
-def command_view(command_id: str, found: FoundCommand | None, kind: str = "") -> CommandView:
+def command_view(
+    command_id: str, found: FoundCommand | None, kind: str | None = None
+) -> CommandView:
     """A command that was accepted: its outcome, or pending."""
     if found is None:
         return CommandView(command_id, kind, PENDING, Links(self=command_link(command_id)))

@@ -180,3 +180,14 @@ def test_a_key_of_a_single_order_is_none_for_a_batch(shop: Shop) -> None:
     shop.client.post("/v1/orders", json=order, headers={"Idempotency-Key": key})
 
     problem(post(shop, order, Idempotency_Key=key), 422, "idempotency-key-reused")
+
+
+def test_every_bad_order_of_a_batch_is_named(shop: Shop) -> None:
+    sku = shop.product(10)
+    orders = [an_order((sku, 1)) for _ in range(4)]
+    orders[1]["lines"][0]["quantity"] = 0
+    orders[3]["colour"] = "red"
+
+    document = problem(post(shop, *orders), 422, "invalid-request")
+
+    assert pointers(document) == ["/orders/1/lines/0/quantity", "/orders/3/colour"]

@@ -133,6 +133,14 @@ def test_the_longest_names_and_all_of_unicode_come_back_as_they_went_in(shop: Sh
     assert shop.order(order["id"])["metadata"] == metadata
 
 
+def test_metadata_may_have_four_kibibytes_of_strings(shop: Shop) -> None:
+    metadata = {"k": "v" * 4095}
+
+    order = shop.confirmed((shop.product(1), 1), metadata=metadata)
+
+    assert shop.order(order["id"])["metadata"] == metadata
+
+
 def test_metadata_is_empty_when_not_given(shop: Shop) -> None:
     assert shop.confirmed((shop.product(1), 1))["metadata"] == {}
 

@@ -24,6 +24,7 @@ def test_the_session_in_the_readme_works_as_pasted(system: System, tmp_path: Pat
         capture_output=True,
         text=True,
         timeout=60,
+        check=False,
     )
 
     # Then the order ships, and what is too much is refused
