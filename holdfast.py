@@ -7,6 +7,8 @@ import threading
 from collections.abc import Sequence
 
 import peewee
+from dramatiq.errors import BrokerConnectionError
+from pika.exceptions import AMQPError
 
 from config import SettingsError, settings
 from models import housekeeping
@@ -30,7 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (SettingsError, LookupError, ValueError) as error:
         return _complain(str(error))
     except (peewee.DatabaseError, peewee.InterfaceError) as error:
-        return _complain(f"The database says: {error}")
+        return _complain(f"the database says: {error}")
+    except (BrokerConnectionError, AMQPError) as error:
+        return _complain(f"RabbitMQ can't be reached: {error!r}")
 
 
 def _complain(text: str) -> int:

@@ -12,6 +12,7 @@ of a consumer that is gone, and drops what it can't read or has tried too often.
 
 import logging
 import time
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -27,12 +28,18 @@ from actors import dead_letters
 from actors.envelope import EnvelopeEncoder
 from actors.limits import Limits
 from actors.retries import Retries
-from config import Settings, settings
+from config import Settings, SettingsError, settings
 
 logger = logging.getLogger(__name__)
 
 #: How soon a delayed message that is due is seen.
 DELAY_POLL_MS = 100
+#: RabbitMQ 4 gives a message up after 20 deliveries unless told otherwise; here only what is on
+#: record leaves a queue, and to be put back is no fault of a message.
+DELIVERIES_MAX = 1_000_000
+#: Delayed messages that a worker holds at once: their confirms, one each, have to fit between two
+#: heartbeats, and they themselves into memory.
+DELAYED_HELD_MAX = 1_000
 #: A fault that comes back at once (the record can't be written) must not spin.
 PUT_BACK_PAUSE_S = 1.0
 
@@ -41,7 +48,12 @@ def connection_parameters(given: Settings) -> list[pika.URLParameters]:
     """How to reach RabbitMQ, with a bound on every wait. Several URLs are split by `;`."""
     parameters = []
     for url in given.rabbitmq_url.split(";"):
-        one = pika.URLParameters(url)
+        try:
+            one = pika.URLParameters(url)
+        except (TypeError, ValueError):
+            raise SettingsError(
+                "RABBITMQ_URL: write it as amqp://user:password@host:port/vhost"
+            ) from None
         one.heartbeat = given.heartbeat_s
         one.blocked_connection_timeout = given.blocked_timeout_s
         one.socket_timeout = given.connect_timeout_s
@@ -55,6 +67,7 @@ def queue_arguments(queue: str, *, length_max: int | None) -> dict[str, Any]:
     """Arguments of a queue. length_max: messages it holds before it refuses more."""
     arguments: dict[str, Any] = {
         "x-queue-type": "quorum",
+        "x-delivery-limit": DELIVERIES_MAX,
         "x-dead-letter-exchange": "",
         "x-dead-letter-routing-key": xq_name(queue),
     }
@@ -92,16 +105,10 @@ class Broker(RabbitmqBroker):
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> "Consumer":
         if queue_name == dq_name(queue_name):
             timeout = min(timeout, DELAY_POLL_MS)
+            prefetch = min(prefetch, DELAYED_HELD_MAX)
         consumer = super().consume(queue_name, prefetch, timeout)
         assert isinstance(consumer, Consumer)  # noqa: S101 - see consumer_class
         return consumer
-
-    def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
-        """As Dramatiq's; a full queue's refusal is a connection error, so that callers wait."""
-        try:
-            return super().enqueue(message, delay=delay)
-        except pika.exceptions.NackError as error:
-            raise ConnectionClosed(error) from error
 
     def _declare(self, queue: str, name: str) -> Any:
         arguments = declarations(queue, self.queue_length_max)[name]
@@ -156,6 +163,11 @@ class Consumer(_RabbitmqConsumer):
                 self.broker.queues_pending.add(q_name(self.queue_name))
             raise ConnectionClosed(error) from None
         return delivery, body
+
+    def requeue(self, messages: Iterable[Any]) -> None:
+        """Forget delayed messages: RabbitMQ has them again as soon as this consumer is closed."""
+        for _ in messages:
+            pass
 
     def ack(self, message: Any) -> None:
         """Settle a message whose processing is over, or put it back where that is not certain."""

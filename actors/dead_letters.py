@@ -1,6 +1,7 @@
 """What could not be processed: on record in PostgreSQL, with its cause, until someone acts."""
 
 import logging
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -46,7 +47,8 @@ def record(message: Any, error: BaseException, traceback: str) -> None:
             return
         failed = queries.fail_commands(route.kind, received, FAILURE)
         if route.kind == ROUTES[PlaceOrder].kind:
-            _show_failed([_failed_order(c) for c in _readable_orders(message) if c.id in failed])
+            readable = inbox.claimed(_readable_orders(message), failed)
+            _show_failed([_failed_order(command, failed[command.id]) for command in readable])
 
 
 def record_malformed(queue: str, body: bytes, error: BaseException) -> None:
@@ -70,13 +72,16 @@ def requeue(broker: Any, letter_id: int) -> None:
     with transaction():
         body = queries.reopen(letter_id)
         if body is None:
-            raise LookupError(f"dead letter {letter_id} is not there, or was put back before")
+            raise LookupError(
+                f"dead letter {letter_id} is not there, was put back before, or is not one of our "
+                "messages"
+            )
         try:
             message = Message.decode(body)
         except Exception as error:
             raise LookupError(f"dead letter {letter_id} can't be read, so not put back") from error
         # Published last: an error here rolls the rest back, and a message too many is a no-op.
-        broker.enqueue(message.copy(queue_name=message.queue_name, options={"retries": 0}))
+        broker.enqueue(message.copy(options={"retries": 0}), delay=0)
 
 
 def _show_failed(rows: list[OrderRow]) -> None:
@@ -102,9 +107,9 @@ def _readable_orders(message: Any) -> list[PlaceOrder]:
         return []
 
 
-def _failed_order(command: PlaceOrder) -> OrderRow:
+def _failed_order(command: PlaceOrder, placed_at: datetime) -> OrderRow:
     lines = [LineRow(line.sku, line.quantity, None, None) for line in command.lines]
     return OrderRow(
-        command.id, command.at, command.customer_id, FAILED, None, None, 1, command.metadata,
+        command.id, placed_at, command.customer_id, FAILED, None, None, 1, command.metadata,
         None, lines,
     )  # fmt: skip

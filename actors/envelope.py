@@ -24,6 +24,8 @@ class Options(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     traceback: str | msgspec.UnsetType | None = msgspec.UNSET
     requeue_timestamp: Millis | msgspec.UnsetType = msgspec.UNSET
     eta: Millis | msgspec.UnsetType = msgspec.UNSET
+    # Its last fault was one that passes by itself.
+    passing: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class Arguments(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):

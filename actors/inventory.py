@@ -37,11 +37,8 @@ def _put(commands: Sequence[PutProduct]) -> None:
         claims = inbox.claim(
             ROUTES[PutProduct].kind, [Received(c.id, c.sku, c.at) for c in commands]
         )
-        latest = {
-            c.sku: Product(c.sku, c.name, c.unit_price, c.currency)
-            for c in commands
-            if c.id in claims
-        }
+        mine = inbox.claimed(commands, claims)
+        latest = {c.sku: Product(c.sku, c.name, c.unit_price, c.currency) for c in mine}
         if latest:
             stock.put_products(latest.values())
 
@@ -51,7 +48,7 @@ def _adjust(commands: Sequence[AdjustStock]) -> None:
         claims = inbox.claim(
             ROUTES[AdjustStock].kind, [Received(c.id, c.sku, c.at) for c in commands]
         )
-        mine = list({c.id: c for c in commands if c.id in claims}.values())
+        mine = inbox.claimed(commands, claims)
         levels = stock.lock_levels(c.sku for c in mine)
         refusals = adjust(
             {sku: (level.on_hand, level.allocated) for sku, level in levels.items()},

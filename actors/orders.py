@@ -54,7 +54,7 @@ def _place(commands: Sequence[PlaceOrder]) -> None:
         claims = inbox.claim(
             ROUTES[PlaceOrder].kind, [Received(c.id, None, c.at) for c in commands]
         )
-        mine = _first_of_each(commands, claims)
+        mine = inbox.claimed(commands, claims)
         levels = stock.lock_levels(line.sku for c in mine for line in c.lines)
         demands = [Demand(c.id, [(line.sku, line.quantity) for line in c.lines]) for c in mine]
         decisions = allocate(levels, demands)
@@ -71,12 +71,6 @@ def _place(commands: Sequence[PlaceOrder]) -> None:
 
 
 _placing = GroupCommit(_place, commands_max=settings().transaction_commands_max)
-
-
-def _first_of_each(commands: Sequence[PlaceOrder], claims: Mapping[str, Claim]) -> list[PlaceOrder]:
-    """The claimed commands, each once, in arrival order."""
-    first = {command.id: command for command in reversed(commands)}
-    return [c for c in commands if c.id in claims and first[c.id] is c]
 
 
 def _order_row(
@@ -123,7 +117,7 @@ def _apply_moves(moves: Sequence[MoveOrder], *, give_up: bool = False) -> set[st
         claims = inbox.claim(
             ROUTES[MoveOrder].kind, [Received(m.id, m.order_id, m.at) for m in ready]
         )
-        mine = list({m.id: m for m in ready if m.id in claims}.values())
+        mine = inbox.claimed(ready, claims)
         decisions = decide_moves(
             {id_: order.state for id_, order in locked.items()},
             [

@@ -3,7 +3,8 @@
 | why | what happens |
 |---|---|
 | limited | waits, and the wait does not count |
-| a fault that passes (database or broker away, deadlock, time-out) | retried until it passes |
+| the database is away | waits where it is, longer each time |
+| another fault that passes (broker away, deadlock, time-out) | retried until it passes |
 | anything else, in a batch of several | split into single commands |
 | anything else, in a single command | retried a few times, then a dead letter on record |
 
@@ -12,18 +13,20 @@ message whose retry could not be published, or whose failure not recorded, is pu
 """
 
 import logging
+import time
 import traceback
 from typing import Any
 
 import msgspec
 import pika.exceptions
+from dramatiq.common import compute_backoff
 from dramatiq.errors import BrokerConnectionError
 from dramatiq.message import Message, generate_unique_id
 from dramatiq.middleware import Retries as DramatiqRetries
 
 from actors import commands, dead_letters
 from actors.limits import Limited
-from models.database import is_transient
+from models.database import is_transient, lost_connection
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +35,13 @@ RETRIES_MAX = 5
 BACKOFF_MIN_MS = 250
 #: Half a minute at most, so that all is decided soon after a fault heals.
 BACKOFF_MAX_MS = 30_000
+
+
+#: While the database is away, a message stays in its queue and its worker pauses: moved to the
+#: delay queue, the whole backlog would pile up there, past the bound of the queue that holds it.
+OUTAGE_PAUSE_MAX_MS = 5_000
+#: The threads of a worker meet an outage together; that is one attempt.
+OUTAGE_THREADS = 8
 
 
 def passes_by_itself(error: BaseException) -> bool:
@@ -52,6 +62,7 @@ class Retries(DramatiqRetries):
         super().__init__(
             min_backoff=BACKOFF_MIN_MS, max_backoff=BACKOFF_MAX_MS, retry_when=_worth_a_retry
         )
+        self._outage_attempts = 0
 
     def after_process_message(
         self,
@@ -62,6 +73,10 @@ class Retries(DramatiqRetries):
         exception: BaseException | None = None,
     ) -> None:
         if exception is None:
+            self._outage_attempts = 0
+            return
+        if lost_connection(exception):
+            self._sit_out(message)
             return
         try:
             self._settle(broker, message, result, exception)
@@ -69,6 +84,17 @@ class Retries(DramatiqRetries):
             logger.exception("Message %s goes back to its queue.", message.message_id)
             message.failed = False
             message.put_back = True
+
+    def _sit_out(self, message: Any) -> None:
+        """Pause this worker thread, with back-off over all of them, and put its message back."""
+        self._outage_attempts = min(self._outage_attempts + 1, 100)
+        _, pause_ms = compute_backoff(
+            self._outage_attempts // OUTAGE_THREADS,
+            factor=BACKOFF_MIN_MS,
+            max_backoff=OUTAGE_PAUSE_MAX_MS,
+        )
+        time.sleep(pause_ms / 1000)
+        message.put_back = True
 
     def _settle(self, broker: Any, message: Any, result: Any, exception: BaseException) -> None:
         if isinstance(exception, Limited):
@@ -80,8 +106,14 @@ class Retries(DramatiqRetries):
                 "Message %s failed and is split into %d.", message.message_id, len(singles)
             )
             for single in singles:
-                broker.enqueue(single)
+                # By way of the delay queue: a full queue may refuse new orders, never these.
+                broker.enqueue(single, delay=0)
             return
+        if passes_by_itself(exception):
+            message.options["passing"] = True
+        elif message.options.pop("passing", False):
+            # What it went through before was no fault of its own.
+            message.options["retries"] = 0
         super().after_process_message(broker, message, result=result, exception=exception)
         if message.failed:
             dead_letters.record(message, exception, "".join(traceback.format_exception(exception)))
@@ -99,6 +131,7 @@ def _singles(message: Any) -> list[Message[Any]]:
     return [
         message.copy(
             message_id=generate_unique_id(),
+            options={"retries": 0},
             kwargs={**message.kwargs, "commands": commands.join([bytes(command)])},
         )
         for command in batch

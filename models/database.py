@@ -17,12 +17,13 @@ from config import Settings
 Row = tuple[Any, ...]
 Params = Sequence[object]
 
-#: SQLSTATEs of faults that pass by themselves: serialization, deadlock, lock and statement
-#: time-outs, shutdown, too many connections, read-only (a failover), idle in transaction.
+#: SQLSTATEs of faults that pass by themselves: lock and statement time-outs, shutdown, read-only (a
+#: failover), idle or too long in a transaction; and whole classes: connection, rollback (deadlock,
+#: serialization), insufficient resources (disk, memory, connections), system error.
 TRANSIENT_SQLSTATES = frozenset(
-    {"40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03", "53300", "25006", "25P03"}
+    {"55P03", "57014", "57P01", "57P02", "57P03", "57P05", "25006", "25P03", "25P04"}
 )
-CONNECTION_CLASS = "08"
+TRANSIENT_CLASSES = ("08", "40", "53", "58")
 
 database = peewee.PostgresqlDatabase(None)
 
@@ -73,7 +74,9 @@ def reading() -> Iterator[None]:
     try:
         yield
     except (peewee.DatabaseError, peewee.InterfaceError):
-        discard_connection()
+        # Inside a transaction after all, it is for that to do: Peewee still needs its state.
+        if not database.in_transaction():
+            discard_connection()
         raise
 
 
@@ -120,13 +123,13 @@ def is_transient(error: BaseException) -> bool:
         return isinstance(
             error, (peewee.OperationalError, peewee.InterfaceError, psycopg2.OperationalError)
         )
-    return code in TRANSIENT_SQLSTATES or code.startswith(CONNECTION_CLASS)
+    return code in TRANSIENT_SQLSTATES or code.startswith(TRANSIENT_CLASSES)
 
 
 def lost_connection(error: BaseException) -> bool:
     """Whether an error says that the connection is gone, so that a fresh one may do better."""
     code = sqlstate(error)
-    return is_transient(error) and (code is None or code.startswith((CONNECTION_CLASS, "57P")))
+    return is_transient(error) and (code is None or code.startswith(("08", "57P", "53300")))
 
 
 def array(values: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from models.queries import partitions, rate_limits
 
 logger = logging.getLogger(__name__)
 
-#: Held while one process works; others skip their turn.
+#: Held while one process works; another waits, and then finds nothing to do.
 HOUSEKEEPING_LOCK = 4_207_849_164
 
 
@@ -23,7 +23,7 @@ def run_for_ever(partitions_ahead: int, every_s: float, stop: Event) -> None:
         pause_s = every_s
         try:
             run_once(partitions_ahead)
-        except peewee.DatabaseError as error:
+        except (peewee.DatabaseError, peewee.InterfaceError) as error:
             logger.warning("Housekeeping failed and is tried again: %s", error)
             pause_s = 10.0
         stop.wait(pause_s)

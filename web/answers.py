@@ -1,12 +1,15 @@
 """How a change is answered: `202` at once, or the decision for a client that waits for it."""
 
+import asyncio
+from contextlib import suppress
 from typing import Any
 
 import msgspec
+import peewee
 
 from models.queries import reads
 from models.rules.order_status import FAILED, REJECTED
-from web.batcher import Batcher
+from web.batcher import Batcher, TooManyWaitingError
 from web.decisions import Decisions
 from web.intake import Intake, Taken, Wanted
 from web.problems import decided_against
@@ -70,9 +73,12 @@ class Changes:
         seconds = wait_s(req)
         if seconds is not None:
             resp.set_header("Preference-Applied", f"wait={seconds}")
-            if taken.replayed or await self._decisions.wait(taken.id, seconds):
-                await self._answer_decided(resp, taken)
-                return
+            # It is taken: neither a shutdown nor a database that is away may turn that into an
+            # error, or a client without a key would order again.
+            with suppress(asyncio.CancelledError, peewee.PeeweeException, TooManyWaitingError):
+                if taken.replayed or await self._decisions.wait(taken.id, seconds):
+                    await self._answer_decided(resp, taken)
+                    return
         send(resp, AcceptedView(taken.id, Links(self=address)), status=202)
 
     async def _answer_decided(self, resp: Any, taken: Taken) -> None:

@@ -1,13 +1,15 @@
 """create_app(): the front door put together — routes, middleware, error handlers, lifecycle."""
 
+import asyncio
 import logging
+import signal
 from typing import Any
 
 import falcon.asgi
 import peewee
 
 from config import Settings
-from models.database import configure
+from models.database import configure, is_transient
 from web import commands, health, inventory, orders, problems
 from web.answers import Changes, Reads
 from web.auth import Authentication, Keyring
@@ -31,18 +33,35 @@ App = falcon.asgi.App[Any, Any]
 class Lifecycle:
     """Falcon middleware: what starts and stops with the process."""
 
-    def __init__(self, publisher: Publisher, intake: Intake, fitness: health.Health) -> None:
+    def __init__(
+        self, publisher: Publisher, intake: Intake, decisions: Decisions, fitness: health.Health
+    ) -> None:
         self._publisher = publisher
         self._intake = intake
+        self._decisions = decisions
         self._fitness = fitness
 
     async def process_startup(self, _scope: Any, _event: Any) -> None:
         self._publisher.start()
+        loop = asyncio.get_running_loop()
+        stop = signal.getsignal(signal.SIGTERM)
+
+        def on_sigterm(number: int, frame: Any) -> None:
+            loop.call_soon_threadsafe(self._drain)
+            if callable(stop):
+                stop(number, frame)
+
+        # The server's own handler closes the doors; those inside are to hear of it, too.
+        signal.signal(signal.SIGTERM, on_sigterm)
 
     async def process_shutdown(self, _scope: Any, _event: Any) -> None:
-        self._fitness.draining = True
+        self._drain()
         await self._intake.drain()
         await self._publisher.close()
+
+    def _drain(self) -> None:
+        self._fitness.draining = True
+        self._decisions.give_up()
 
 
 def create_app(given: Settings) -> App:
@@ -53,14 +72,15 @@ def create_app(given: Settings) -> App:
     mint = IdMint(given.secret_key.encode())
     intake = Intake(given, mint, publisher, reader)
     found = Reads(reader, given.publish_waiting_max)
-    changes = Changes(intake, Decisions(reader), found)
+    decisions = Decisions(reader)
+    changes = Changes(intake, decisions, found)
     fitness = health.Health(publisher, reader)
     keyring = Keyring(reader, given.api_key_cache_s)
     limits = ClientLimits(given.rate_limit_storage_url)
 
     app: App = falcon.asgi.App(
         middleware=[
-            Lifecycle(publisher, intake, fitness),
+            Lifecycle(publisher, intake, decisions, fitness),
             Authentication(keyring, limits.charge),
         ]
     )
@@ -91,6 +111,9 @@ def create_app(given: Settings) -> App:
 
 
 async def _on_database_error(req: Any, resp: Any, error: Exception, params: Any) -> None:
+    if not is_transient(error):
+        await problems.answer_bug(req, resp, error, params)
+        return
     logger.warning("%s %s: the database can't answer: %s", req.method, req.path, error)
     await problems.answer(req, resp, unavailable("The database can't answer now"), params)
 

@@ -12,7 +12,7 @@ from models.queries.api_keys import Key
 from web.problems import Problem, unavailable
 from web.reading import Reader
 
-#: Tokens remembered at once; who tries made-up ones must not fill the memory.
+#: Bad tokens remembered at once; who tries made-up ones must not fill the memory.
 CACHE_MAX = 10_000
 #: While the database is away, a key known this long ago is still taken.
 STALE_MAX_S = 600.0
@@ -27,7 +27,8 @@ class Keyring:
     def __init__(self, reader: Reader, cache_s: float) -> None:
         self._reader = reader
         self._cache_s = cache_s
-        self._known: dict[bytes, tuple[float, Key | None]] = {}
+        self._known: dict[bytes, tuple[float, Key]] = {}
+        self._unknown: dict[bytes, float] = {}
         self._asking: dict[bytes, asyncio.Task[Key | None]] = {}
 
     async def find(self, token: str) -> Key | None:
@@ -37,6 +38,8 @@ class Keyring:
         known = self._known.get(digest)
         if known is not None and now - known[0] < self._cache_s:
             return known[1]
+        if now - self._unknown.get(digest, -self._cache_s) < self._cache_s:
+            return None
         asking = self._asking.get(digest)
         if asking is None:
             asking = asyncio.create_task(self._look_up(digest))
@@ -51,9 +54,13 @@ class Keyring:
 
     async def _look_up(self, digest: bytes) -> Key | None:
         key = await self._reader.run(api_keys.find, digest)
-        if len(self._known) >= CACHE_MAX:
-            self._known.clear()
-        self._known[digest] = (time.monotonic(), key)
+        if key is None:
+            self._known.pop(digest, None)
+            if len(self._unknown) >= CACHE_MAX:
+                self._unknown.clear()
+            self._unknown[digest] = time.monotonic()
+        else:
+            self._known[digest] = (time.monotonic(), key)
         return key
 
 

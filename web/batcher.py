@@ -70,6 +70,7 @@ class Batcher(Generic[T, R]):
             return
         try:
             results = await self._flush([item for item, _ in batch])
+            answers = list(zip(batch, results, strict=True))
         except BaseException as error:
             for _, future in batch:
                 if not future.done():
@@ -79,6 +80,6 @@ class Batcher(Generic[T, R]):
             if not isinstance(error, Exception):
                 raise
             return
-        for (_, future), result in zip(batch, results, strict=True):
+        for (_, future), result in answers:
             if not future.done():
                 future.set_result(result)

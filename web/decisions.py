@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 
 import peewee
 
@@ -23,9 +24,19 @@ class Decisions:
         self._reader = reader
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
         self._polling: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    def give_up(self) -> None:
+        """Let all who wait go, now and from now on: the process is about to stop."""
+        self._stopping = True
+        for waiting in list(self._waiting.values()):
+            for future in waiting:
+                future.cancel()
 
     async def wait(self, command_id: str, seconds: float) -> bool:
         """Whether a command is decided within so many seconds."""
+        if self._stopping:
+            return False
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting = self._waiting.setdefault(command_id, [])
         waiting.append(future)
@@ -33,7 +44,7 @@ class Decisions:
             self._polling = asyncio.create_task(self._poll())
         try:
             async with asyncio.timeout(seconds):
-                await future
+                await asyncio.wait([future])
         except TimeoutError:
             return False
         finally:
@@ -41,11 +52,12 @@ class Decisions:
                 waiting.remove(future)
             if not waiting and self._waiting.get(command_id) is waiting:
                 del self._waiting[command_id]
-        return True
+        return not future.cancelled()
 
     async def _poll(self) -> None:
         try:
             while self._waiting:
+                started = time.monotonic()
                 try:
                     decided = await self._reader.run(reads.decided, list(self._waiting))
                 except (peewee.DatabaseError, peewee.InterfaceError) as error:
@@ -56,6 +68,7 @@ class Decisions:
                     for future in self._waiting.pop(command_id, []):
                         if not future.done():
                             future.set_result(None)
-                await asyncio.sleep(POLL_S)
+                # A poll of very many takes its time, and leaves as much to others.
+                await asyncio.sleep(max(POLL_S, 2 * (time.monotonic() - started)))
         finally:
             self._polling = None

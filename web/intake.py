@@ -10,6 +10,8 @@ import msgspec
 import peewee
 
 from actors.commands import (
+    KIB,
+    MESSAGE_COMMANDS_MAX,
     ROUTES,
     Command,
     PlaceOrder,
@@ -26,6 +28,8 @@ from web.publisher import CannotPublishError, Publisher
 from web.reading import Reader
 
 KEYS_PER_STATEMENT = 500
+#: What may wait for a publish at once, beside the number of callers.
+WAITING_BYTES_MAX = 64 * 1024 * KIB
 
 _encoder = msgspec.json.Encoder(order="sorted")
 
@@ -56,7 +60,7 @@ class Intake:
 
     def __init__(self, given: Settings, mint: IdMint, publisher: Publisher, reader: Reader) -> None:
         self._mint = mint
-        self._reader = reader
+        self._waiting_bytes = 0
         self._publishing: dict[type[Command], Batcher[Sequence[bytes], None]] = {
             kind: self._publish_to(publisher, route, given.publish_waiting_max)
             for kind, route in ROUTES.items()
@@ -73,7 +77,7 @@ class Intake:
     ) -> Batcher[Sequence[bytes], None]:
         return Batcher(
             lambda items: publisher.publish_batch(route, items),
-            batch_max=500,
+            batch_max=MESSAGE_COMMANDS_MAX,
             waiting_max=waiting_max,
         )
 
@@ -105,13 +109,22 @@ class Intake:
             if id_ not in decided
         ]
         if encoded:
-            try:
-                await self._publishing[kind].submit(encoded)
-            except TooManyWaitingError:
-                raise unavailable("Too many changes wait to be taken") from None
-            except CannotPublishError as error:
-                raise unavailable(f"It could not be taken for certain: {error}") from None
+            await self._publish(kind, encoded)
         return [Taken(id_, id_ in decided) for id_ in ids]
+
+    async def _publish(self, kind: type[Command], encoded: Sequence[bytes]) -> None:
+        size = sum(map(len, encoded))
+        if self._waiting_bytes + size > WAITING_BYTES_MAX:
+            raise unavailable("Too many changes wait to be taken")
+        self._waiting_bytes += size
+        try:
+            await self._publishing[kind].submit(encoded)
+        except TooManyWaitingError:
+            raise unavailable("Too many changes wait to be taken") from None
+        except CannotPublishError as error:
+            raise unavailable(f"It could not be taken for certain: {error}") from None
+        finally:
+            self._waiting_bytes -= size
 
     async def drain(self) -> None:
         """Return when nothing is on its way to RabbitMQ."""

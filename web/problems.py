@@ -120,7 +120,7 @@ _SLUGS = {
 
 def install(app: "falcon.asgi.App[Any, Any]") -> None:
     """Answer every error of an app with a problem document."""
-    app.add_error_handler(Exception, _on_bug)
+    app.add_error_handler(Exception, answer_bug)
     app.add_error_handler(falcon.HTTPError, _on_http_error)
     app.add_error_handler(Problem, answer)
 
@@ -145,7 +145,8 @@ async def _on_http_error(req: Any, resp: Any, error: falcon.HTTPError, params: A
     await answer(req, resp, problem, params)
 
 
-async def _on_bug(req: Any, resp: Any, error: Exception, params: Any) -> None:
+async def answer_bug(req: Any, resp: Any, error: Exception, params: Any) -> None:
+    """Falcon error handler: log what is our fault, and show nothing of it."""
     logger.error("%s %s failed", req.method, req.path, exc_info=error)
     problem = Problem(
         500, "internal-error", "An error on our side", "It is logged. Nothing of it is shown here."

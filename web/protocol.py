@@ -12,11 +12,16 @@ from config import settings
 #: Request line and headers together.
 HEAD_BYTES_MAX: Final = 32 * 1024
 HEADERS_MAX: Final = 100
+#: Requests that a client may send ahead on one connection.
+PIPELINED_MAX: Final = 16
+#: A whole message: the largest body there is, and room for the way chunks are written.
+MESSAGE_BYTES_MAX: Final = 6 * 1024 * 1024
 
 
 class BoundedProtocol(HttpToolsProtocol):
     """Refuses a head that is too large, one that does not come, and too many connections."""
 
+    _message_bytes = 0
     _head_bytes = 0
     _head_done = False
     _head_timer: asyncio.TimerHandle | None = None
@@ -33,8 +38,12 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        self._message_bytes += len(data)
         if not self._head_done:
             self._head_bytes += len(data)
+        if self._message_bytes > MESSAGE_BYTES_MAX:
+            self._refuse(413, "too-large", "The request is larger than any may be.")
+            return
         super().data_received(data)
         if self._head_done or not self._head_bytes:
             return
@@ -44,9 +53,16 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._head_bytes > HEAD_BYTES_MAX:
             self._refuse_head()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._head_done:  # trailers, behind a body, are nobody's business
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         self._head_done = True
         self._stop_timer()
+        if len(self.pipeline) >= PIPELINED_MAX:
+            self._refuse(400, "bad-request", "Too many requests at once on one connection.")
+            return
         # The bytes counted may contain a body, too: only then is it worth a closer look.
         too_long = self._head_bytes > HEAD_BYTES_MAX and self._head_size() > HEAD_BYTES_MAX
         if too_long or len(self.headers) > HEADERS_MAX:
@@ -58,6 +74,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_complete()
         self._head_done = False
         self._head_bytes = 0
+        self._message_bytes = 0
 
     def _expect_head(self) -> None:
         self._head_timer = self.loop.call_later(settings().header_timeout_s, self._on_slow_head)

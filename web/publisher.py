@@ -101,6 +101,8 @@ class Publisher:
         await self._send(queue, body, mandatory=True)
 
     async def _send(self, queue: str, body: bytes, *, mandatory: bool) -> None:
+        if self._channel is None:
+            raise CannotPublishError("there is no connection to RabbitMQ")
         self._tag += 1
         tag = self._tag
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -126,7 +128,7 @@ class Publisher:
             try:
                 async with asyncio.timeout(OPEN_DEADLINE_S):
                     await self._open()
-            except (TimeoutError, CannotPublishError, pika.exceptions.AMQPError, OSError) as error:
+            except Exception as error:  # whatever it is, this loop must not end
                 logger.warning("RabbitMQ can't be reached: %s", error or type(error).__name__)
                 self._drop("it did not open")
                 await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))
@@ -149,9 +151,10 @@ class Publisher:
             else:
                 opened.set_result(outcome)
 
-        AsyncioConnection.create_connection(
-            connection_parameters(self._settings), on_done, custom_ioloop=loop
-        )
+        # In any order: two nodes that hang must not hide the third for ever.
+        parameters = connection_parameters(self._settings)
+        random.shuffle(parameters)
+        AsyncioConnection.create_connection(parameters, on_done, custom_ioloop=loop)
         connection = self._connection = await opened
         connection.add_on_close_callback(self._on_connection_closed)
         connection.add_on_connection_blocked_callback(partial(self._on_blocked, True))
@@ -162,7 +165,7 @@ class Publisher:
         channel.add_on_close_callback(self._on_channel_closed)
         channel.add_on_return_callback(self._on_returned)
         for route in ROUTES.values():
-            await self._declare(route.queue)
+            await _declare(channel, route.queue, self._settings.queue_length_max)
         self._tag = 0
         await _call(
             lambda done: channel.confirm_delivery(
@@ -176,15 +179,6 @@ class Publisher:
         self._blocked = False
         self._ready = True
         logger.info("Connected to RabbitMQ.")
-
-    async def _declare(self, queue: str) -> None:
-        """Declare the queues a message needs, so that publishing waits for no worker."""
-        for name, arguments in declarations(queue, self._settings.queue_length_max).items():
-            await _call(
-                lambda done, name=name, arguments=arguments: self._channel.queue_declare(
-                    name, durable=True, arguments=arguments, callback=done
-                )
-            )
 
     # A connection that was given up may still speak while it closes, with numbers of its own.
 
@@ -242,6 +236,16 @@ class Publisher:
         if connection is not None and not (connection.is_closed or connection.is_closing):
             connection.close()
         self._lost.set()
+
+
+async def _declare(channel: Any, queue: str, length_max: int) -> None:
+    """Declare the queues a message needs, so that publishing waits for no worker."""
+    for name, arguments in declarations(queue, length_max).items():
+        await _call(
+            lambda done, name=name, arguments=arguments: channel.queue_declare(
+                name, durable=True, arguments=arguments, callback=done
+            )
+        )
 
 
 async def _call(start: Any) -> Any:

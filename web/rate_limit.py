@@ -3,30 +3,39 @@
 In memory it counts per web process; with RATE_LIMIT_STORAGE_URL it counts over all of them.
 """
 
+import logging
 import time
 from functools import lru_cache
 from typing import Any
 
 from limits import RateLimitItem, parse
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from limits.errors import StorageError
 from limits.storage import storage_from_string
 
 from models.queries.api_keys import Key
 from web.problems import Problem
+
+logger = logging.getLogger(__name__)
 
 
 class ClientLimits:
     """Charges each request of a limited key one hit."""
 
     def __init__(self, storage_url: str) -> None:
-        storage: Any = storage_from_string(storage_url)
+        storage: Any = storage_from_string(storage_url, wrap_exceptions=True)
         self._limiter = SlidingWindowCounterRateLimiter(storage)
 
     async def charge(self, key: Key, resp: Any) -> None:
         """Count a request and say how many are left. Raises Problem (429) when none was."""
         limit = _parse(key.rate_limit or "")
-        allowed = await self._limiter.hit(limit, key.id)
-        window = await self._limiter.get_window_stats(limit, key.id)
+        try:
+            allowed = await self._limiter.hit(limit, key.id)
+            window = await self._limiter.get_window_stats(limit, key.id)
+        except StorageError as error:
+            # Better an order too many than a shop that stands still.
+            logger.warning("Client rate limits can't be counted: %s", error)
+            return
         reset_s = max(1, round(window.reset_time - time.time()))
         headers = {
             "RateLimit-Policy": f'"key";q={limit.amount};w={limit.get_expiry()}',

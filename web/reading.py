@@ -5,7 +5,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
+import peewee
+
 from models.database import discard_connection, lost_connection
+
+#: Longer than a statement may take, shorter than a client's patience.
+DEADLINE_S = 8.0
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -18,9 +23,18 @@ class Reader:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="read")
 
     async def run(self, read: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run a read on one of the threads; once more where its connection had gone stale."""
+        """Run a read on one of the threads; once more where its connection had gone stale.
+
+        Raises peewee.OperationalError when it takes too long: a server that is frozen still
+        holds its connections, so that no time-out of its own or of TCP's ever strikes.
+        """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, lambda: _run(read, *args, **kwargs))
+        work = loop.run_in_executor(self._threads, lambda: _run(read, *args, **kwargs))
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                return await work
+        except TimeoutError:
+            raise peewee.OperationalError("the database does not answer in time") from None
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)

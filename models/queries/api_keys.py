@@ -65,7 +65,11 @@ def create(name: str, scopes: Sequence[str], rate_limit: str | None, token: str)
             )
             .on_conflict(
                 conflict_target=[ApiKey.hash],
-                update={ApiKey.scopes: list(scopes), ApiKey.rate_limit: rate_limit},
+                update={
+                    ApiKey.scopes: list(scopes),
+                    ApiKey.rate_limit: rate_limit,
+                    ApiKey.revoked_at: None,
+                },
             )
             .returning(ApiKey.id)
             .execute()

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from models.database import array, execute, fetch, text_array
-from models.queries.inbox import Received, json_text
+from models.queries.inbox import CREDIBLE, Received, json_text
 from models.rules.refusals import Refusal
 
 INSERT = """
@@ -14,15 +15,15 @@ VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s::uuid[], now())
 """
 
 #: A command that was decided after all (by a duplicate of the message) keeps its outcome.
-FAIL_COMMANDS = """
+FAIL_COMMANDS = f"""
 INSERT INTO commands AS c (id, kind, status, target, placed_at, decided_at, problem)
-SELECT id, %s, 'failed', target, placed_at, now(), %s::jsonb
+SELECT id, %s, 'failed', target, {CREDIBLE}, now(), %s::jsonb
 FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[]) AS given (id, target, placed_at)
 ORDER BY id
 ON CONFLICT (id) DO UPDATE
     SET status = 'failed', decided_at = excluded.decided_at, problem = excluded.problem
     WHERE c.status = 'pending'
-RETURNING id::text, xmax = 0
+RETURNING id::text, placed_at, xmax = 0
 """
 
 REOPEN = """
@@ -70,8 +71,8 @@ def insert(letter: DeadLetter) -> None:
     )  # fmt: skip
 
 
-def fail_commands(kind: str, received: Sequence[Received], why: Refusal) -> set[str]:
-    """Set the outcome `failed`; returns the ids that had never been decided before."""
+def fail_commands(kind: str, received: Sequence[Received], why: Refusal) -> dict[str, datetime]:
+    """Set the outcome `failed`; returns what was never decided before: ids, when accepted."""
     unique = {command.id: command for command in received}
     rows = fetch(
         FAIL_COMMANDS,
@@ -83,7 +84,7 @@ def fail_commands(kind: str, received: Sequence[Received], why: Refusal) -> set[
             array([command.at.isoformat() for command in unique.values()]),
         ),
     )
-    return {id_ for id_, first in rows if first}
+    return {id_: at for id_, at, first in rows if first}
 
 
 def reopen(letter_id: int) -> bytes | None:

@@ -1,13 +1,23 @@
 """The inbox: a command id takes effect once, however often its message is delivered."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from models.database import array, execute, fetch, text_array
 from models.rules.refusals import Refusal
+
+
+class HasId(Protocol):
+    """A command of any kind."""
+
+    @property
+    def id(self) -> str: ...
+
+
+Identified = TypeVar("Identified", bound=HasId)
 
 
 class Received(NamedTuple):
@@ -21,22 +31,29 @@ class Received(NamedTuple):
 class Claim(NamedTuple):
     """A command that is ours to decide.
 
-    at: when it was first accepted; again: it had failed before, and an operator put it back.
+    at: when it was accepted, first and by a credible clock; again: it had failed before, and an
+    operator put it back.
     """
 
     at: datetime
     again: bool
 
 
-CLAIM = """
+#: A month's partition has to be there: a web clock that is far off counts as now.
+CREDIBLE = """
+CASE WHEN placed_at BETWEEN now() - interval '20 days' AND now() + interval '1 day'
+     THEN placed_at ELSE now() END
+"""
+
+CLAIM = f"""
 INSERT INTO commands AS c (id, kind, status, target, placed_at, decided_at)
-SELECT id, %s, 'applied', target, placed_at, now()
+SELECT id, %s, 'applied', target, {CREDIBLE}, now()
 FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[]) AS given (id, target, placed_at)
 ORDER BY id
 ON CONFLICT (id) DO UPDATE
     SET status = 'applied', decided_at = excluded.decided_at, problem = NULL
     WHERE c.status = 'pending'
-RETURNING id::text, CASE WHEN xmax <> 0 THEN placed_at END
+RETURNING id::text, placed_at, xmax <> 0
 """
 
 RECORD_REFUSALS = """
@@ -61,10 +78,16 @@ def claim(kind: str, received: Iterable[Received]) -> dict[str, Claim]:
             array([command.at.isoformat() for command in unique.values()]),
         ),
     )
-    return {
-        id_: Claim(unique[id_].at, again=False) if before is None else Claim(before, again=True)
-        for id_, before in rows
-    }
+    return {id_: Claim(at, again) for id_, at, again in rows}
+
+
+def claimed(commands: Sequence[Identified], claims: Mapping[str, object]) -> list[Identified]:
+    """The commands that are ours to decide, each once, in arrival order."""
+    first: dict[str, Identified] = {}
+    for command in commands:
+        if command.id in claims:
+            first.setdefault(command.id, command)
+    return list(first.values())
 
 
 def record_refusals(refusals: Sequence[tuple[str, Refusal]]) -> None:

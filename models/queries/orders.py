@@ -6,7 +6,7 @@ from typing import NamedTuple, cast
 
 from models.database import array, execute, fetch, text_array
 from models.queries.inbox import json_text
-from models.rules.order_status import OrderState
+from models.rules.order_status import FAILED, OrderState
 
 INSERT_ORDERS = """
 WITH given AS (
@@ -54,6 +54,12 @@ JOIN commands AS c ON c.id = wanted.id AND c.status <> 'pending'
 JOIN orders AS o ON o.placed_at = c.placed_at AND o.id = c.id
 ORDER BY o.id
 FOR NO KEY UPDATE OF o
+"""
+
+#: An order whose failure could not be shown as a row has an outcome all the same.
+FAILED_WITHOUT_ROW = """
+SELECT id::text, placed_at FROM commands
+WHERE id = ANY (%s::uuid[]) AND status = 'failed' AND kind = 'place_order'
 """
 
 LINES_OF = """
@@ -181,11 +187,15 @@ def forget_failed(orders: Mapping[str, datetime]) -> dict[str, int]:
 
 def lock(ids: Iterable[str]) -> dict[str, LockedOrder]:
     """Lock decided orders, in id order; an id that is missing is not decided yet."""
-    rows = fetch(LOCK_ORDERS, (array(sorted(set(ids))),))
-    return {
+    wanted = sorted(set(ids))
+    locked = {
         id_: LockedOrder(placed_at, OrderState(status, version))
-        for id_, placed_at, status, version in rows
+        for id_, placed_at, status, version in fetch(LOCK_ORDERS, (array(wanted),))
     }
+    if missing := [id_ for id_ in wanted if id_ not in locked]:
+        for id_, placed_at in fetch(FAILED_WITHOUT_ROW, (array(missing),)):
+            locked[id_] = LockedOrder(placed_at, OrderState(FAILED, 1))
+    return locked
 
 
 def units_of(orders: Mapping[str, LockedOrder]) -> list[OrderUnits]:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from models.database import Row, array, execute, fetch, reading, text_array, transaction
 from models.queries.orders import LineRow, OrderRow
+from models.rules.order_status import FAILED, PENDING
 
 # `commands` knows when each order was placed, so that both joins touch one partition only.
 ORDERS_BY_ID = """
@@ -191,8 +192,16 @@ def order_ids_page(
     """(id, placed_at) of orders, newest first."""
     conditions: list[str] = []
     params: list[object] = []
+    if wanted.status in (PENDING, FAILED):
+        # Put back, an order is pending again; its row says failed until it is decided.
+        conditions.append(
+            "o.status = 'failed' AND %s = (SELECT c.status FROM commands AS c WHERE c.id = o.id)"
+        )
+        params.append(wanted.status)
+    elif wanted.status is not None:
+        conditions.append("o.status = %s")
+        params.append(wanted.status)
     for column, value in (
-        ("o.status =", wanted.status),
         ("o.customer_id =", wanted.customer_id),
         ("o.placed_at >", wanted.placed_after),
         ("o.placed_at <", wanted.placed_before),
