@@ -1,0 +1,41 @@
+"""The layers of the code: data flows one way through them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.conftest import CHECKOUT
+
+
+def test_imports_keep_the_layers() -> None:
+    linted = subprocess.run(
+        [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"],
+        cwd=CHECKOUT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert linted.returncode == 0, linted.stdout
+    assert "0 broken" in linted.stdout
+
+
+def test_the_front_door_can_be_imported_without_the_actors() -> None:
+    script = "import sys, web.app; print([m for m in sys.modules if m.startswith('actors.')])"
+    ran = subprocess.run(
+        [sys.executable, "-c", script], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    )
+
+    for module in ("actors.orders", "actors.inventory", "actors.main"):
+        assert f"'{module}'" not in ran.stdout
+
+
+def test_the_rules_import_nothing_but_the_standard_library_and_each_other() -> None:
+    script = (
+        "import sys; before = set(sys.modules); "
+        "import models.rules.allocation, models.rules.order_status, models.rules.refusals; "
+        "print([m for m in set(sys.modules) - before "
+        "if m.split('.')[0] not in sys.stdlib_module_names and not m.startswith('models')])"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    )
+
+    assert ran.stdout.strip() == "[]"

@@ -1,0 +1,152 @@
+"""Natural batching of transactions: threads that come together share one."""
+
+from collections.abc import Callable, Sequence
+from threading import Event, Thread
+from typing import Any
+
+import psycopg2.errors
+import pytest
+
+from actors.group_commit import GroupCommit
+from tests.conftest import eventually
+
+
+class Transactions:
+    """A stand-in for the database: counts the transactions, and holds the first one open."""
+
+    def __init__(self, apply: Callable[[Sequence[int]], Any] = sum) -> None:
+        self.groups: list[list[int]] = []
+        self.first_may_commit = Event()
+        self._apply = apply
+
+    def __call__(self, commands: Sequence[int]) -> Any:
+        self.groups.append(list(commands))
+        if len(self.groups) == 1:
+            assert self.first_may_commit.wait(10)
+        return self._apply(commands)
+
+
+class Callers:
+    """Threads that each submit one message's commands, and what came of it."""
+
+    def __init__(self, grouping: GroupCommit[int, Any], transactions: Transactions) -> None:
+        self._grouping = grouping
+        self._transactions = transactions
+        self._threads: list[Thread] = []
+        self.outcomes: dict[tuple[int, ...], object] = {}
+
+    def submit(self, *commands: int) -> None:
+        """Submit from a thread of its own; returns when the commands wait (or are applied)."""
+
+        def run() -> None:
+            try:
+                self.outcomes[commands] = self._grouping.submit(commands)
+            except Exception as error:
+                self.outcomes[commands] = error
+
+        before = len(self._grouping._waiting)
+        self._threads.append(Thread(target=run))
+        self._threads[-1].start()
+        first = len(self._threads) == 1
+        eventually(
+            lambda: self._transactions.groups if first else len(self._grouping._waiting) > before
+        )
+
+    def finish(self) -> None:
+        self._transactions.first_may_commit.set()
+        for thread in self._threads:
+            thread.join(10)
+            assert not thread.is_alive()
+
+
+def given(transactions: Transactions, commands_max: int = 100) -> Callers:
+    return Callers(GroupCommit(transactions, commands_max=commands_max), transactions)
+
+
+def test_a_message_alone_has_a_transaction_of_its_own_at_once() -> None:
+    transactions = Transactions()
+    transactions.first_may_commit.set()
+
+    assert GroupCommit(transactions, commands_max=10).submit([1, 2, 3]) == 6
+    assert transactions.groups == [[1, 2, 3]]
+
+
+def test_what_comes_while_one_commits_shares_the_next_transaction_in_order_of_arrival() -> None:
+    transactions = Transactions()
+    callers = given(transactions)
+    callers.submit(1)
+    callers.submit(2, 3)
+    callers.submit(4)
+    callers.submit(5)
+
+    callers.finish()
+
+    assert transactions.groups == [[1], [2, 3, 4, 5]]
+    assert callers.outcomes == {(1,): 1, (2, 3): 14, (4,): 14, (5,): 14}
+
+
+def test_one_message_that_fails_does_not_fail_its_neighbours() -> None:
+    def apply(commands: Sequence[int]) -> int:
+        if 13 in commands:
+            raise ValueError("unlucky")
+        return sum(commands)
+
+    transactions = Transactions(apply)
+    callers = given(transactions)
+    callers.submit(1)
+    callers.submit(2)
+    callers.submit(13, 14)
+    callers.submit(3)
+
+    callers.finish()
+
+    assert transactions.groups == [[1], [2, 13, 14, 3], [2], [13, 14], [3]]
+    assert callers.outcomes[2,] == 2
+    assert callers.outcomes[3,] == 3
+    assert isinstance(callers.outcomes[13, 14], ValueError)
+
+
+def test_a_fault_that_passes_reaches_all_and_is_not_tried_for_each() -> None:
+    def apply(commands: Sequence[int]) -> int:
+        if 2 in commands:
+            raise psycopg2.OperationalError("the server closed the connection")
+        return sum(commands)
+
+    transactions = Transactions(apply)
+    callers = given(transactions)
+    callers.submit(1)
+    callers.submit(2)
+    callers.submit(3)
+
+    callers.finish()
+
+    assert transactions.groups == [[1], [2, 3]]
+    assert isinstance(callers.outcomes[2,], psycopg2.OperationalError)
+    assert isinstance(callers.outcomes[3,], psycopg2.OperationalError)
+
+
+def test_a_transaction_takes_no_more_commands_than_it_may() -> None:
+    transactions = Transactions()
+    callers = given(transactions, commands_max=3)
+    callers.submit(1)
+    callers.submit(2, 3)
+    callers.submit(4, 5)
+    callers.submit(6)
+    callers.submit(7, 8, 9, 10)
+
+    callers.finish()
+
+    assert transactions.groups == [[1], [2, 3], [4, 5, 6], [7, 8, 9, 10]]
+
+
+def test_a_caller_after_a_failure_is_served() -> None:
+    def apply(commands: Sequence[int]) -> int:
+        if commands == [1]:
+            raise KeyboardInterrupt
+        return sum(commands)
+
+    grouping = GroupCommit(apply, commands_max=10)
+
+    with pytest.raises(KeyboardInterrupt):
+        grouping.submit([1])
+    assert grouping.submit([2]) == 2
