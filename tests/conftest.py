@@ -7,6 +7,7 @@ anywhere; the servers start when a test first asks for one.
 import atexit
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import threading
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg2
 import pytest
 
 from deploy.local import ports, processes
@@ -113,8 +115,6 @@ class System:
 
     def run(self, *arguments: str) -> str:
         """Run a command of `holdfast`; returns what it prints."""
-        import subprocess
-
         return subprocess.run(
             [sys.executable, "-m", "holdfast", *arguments],
             cwd=CHECKOUT, env=self.environment, check=True, capture_output=True, text=True,
@@ -159,8 +159,6 @@ class System:
 
     def sql(self, statement: str, *params: object) -> list[tuple[Any, ...]]:
         """Rows of a statement on the system's database."""
-        import psycopg2
-
         connection = psycopg2.connect(self.environment["DATABASE_URL"])
         try:
             with connection, connection.cursor() as cursor:
