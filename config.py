@@ -59,6 +59,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_s: Positive = 20
     blocked_timeout_s: PositiveSeconds = 10.0
 
+    # A thread that waits for the interpreter gets it after this long; Python's own 5 ms, several
+    # times on an order's way, are most of the time that an order takes at half load.
+    switch_interval_s: PositiveSeconds = 0.0005
+
     # --- database: lock < statement < shutdown grace < the broker's consumer time-out (30 min) ---
     connect_timeout_s: Positive = 3
     lock_timeout_ms: Positive = 5_000

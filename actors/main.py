@@ -1,6 +1,7 @@
 """What a worker process runs: `dramatiq actors.main`."""
 
 import logging
+import sys
 
 import actors.inventory
 import actors.orders
@@ -10,5 +11,6 @@ from models.database import configure
 
 __all__ = ["actors", "broker"]
 
+sys.setswitchinterval(settings().switch_interval_s)
 configure(settings(), application_name="holdfast-worker")
 logging.getLogger("pika").setLevel(logging.WARNING)

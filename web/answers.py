@@ -8,6 +8,7 @@ import msgspec
 import peewee
 
 from models.queries import reads
+from models.queries.reads import FoundCommand
 from models.rules.order_status import FAILED, REJECTED
 from web.batcher import Batcher, TooManyWaitingError
 from web.decisions import Decisions
@@ -76,15 +77,13 @@ class Changes:
             # It is taken: neither a shutdown nor a database that is away may turn that into an
             # error, or a client without a key would order again.
             with suppress(asyncio.CancelledError, peewee.PeeweeException, TooManyWaitingError):
-                if taken.replayed or await self._decisions.wait(taken.id, seconds):
-                    await self._answer_decided(resp, taken)
+                outcome = await self._decisions.wait(taken.id, seconds)
+                if outcome is not None:
+                    await self._answer_decided(resp, taken, outcome)
                     return
         send(resp, AcceptedView(taken.id, Links(self=address)), status=202)
 
-    async def _answer_decided(self, resp: Any, taken: Taken) -> None:
-        found = await self._reads.command(taken.id)
-        if found is None:
-            raise LookupError(f"command {taken.id} is decided and not there")
+    async def _answer_decided(self, resp: Any, taken: Taken, found: FoundCommand) -> None:
         if found.status in (REJECTED, FAILED):
             raise decided_against(found.problem or {}, taken.id)
         if found.kind in ("place_order", "move_order"):

@@ -7,22 +7,24 @@ import time
 import peewee
 
 from models.queries import reads
+from models.queries.reads import FoundCommand
+from models.rules.order_status import PENDING
 from web.reading import Reader
 
 logger = logging.getLogger(__name__)
 
 #: Between two polls: short against the time a decision takes, long against what a poll costs.
-POLL_S = 0.005
+POLL_S = 0.003
 #: While the database is away.
 PAUSE_S = 0.5
 
 
 class Decisions:
-    """Tells when commands are decided."""
+    """Tells when commands are decided, and how."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+        self._waiting: dict[str, list[asyncio.Future[FoundCommand]]] = {}
         self._polling: asyncio.Task[None] | None = None
         self._stopping = False
 
@@ -33,11 +35,11 @@ class Decisions:
             for future in waiting:
                 future.cancel()
 
-    async def wait(self, command_id: str, seconds: float) -> bool:
-        """Whether a command is decided within so many seconds."""
+    async def wait(self, command_id: str, seconds: float) -> FoundCommand | None:
+        """The outcome of a command, None if there is none within so many seconds."""
         if self._stopping:
-            return False
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            return None
+        future: asyncio.Future[FoundCommand] = asyncio.get_running_loop().create_future()
         waiting = self._waiting.setdefault(command_id, [])
         waiting.append(future)
         if self._polling is None:
@@ -46,29 +48,32 @@ class Decisions:
             async with asyncio.timeout(seconds):
                 await asyncio.wait([future])
         except TimeoutError:
-            return False
+            return None
         finally:
             if future in waiting:
                 waiting.remove(future)
             if not waiting and self._waiting.get(command_id) is waiting:
                 del self._waiting[command_id]
-        return not future.cancelled()
+        return None if future.cancelled() else future.result()
 
     async def _poll(self) -> None:
         try:
             while self._waiting:
                 started = time.monotonic()
                 try:
-                    decided = await self._reader.run(reads.decided, list(self._waiting))
+                    ids = list(self._waiting)
+                    found = await self._reader.run(reads.commands_by_id, ids)
                 except (peewee.DatabaseError, peewee.InterfaceError) as error:
                     logger.warning("Decisions can't be read: %s", error)
                     await asyncio.sleep(PAUSE_S)
                     continue
-                for command_id in decided:
+                for command_id, outcome in zip(ids, found, strict=True):
+                    if outcome is None or outcome.status == PENDING:
+                        continue
                     for future in self._waiting.pop(command_id, []):
                         if not future.done():
-                            future.set_result(None)
+                            future.set_result(outcome)
                 # A poll of very many takes its time, and leaves as much to others.
-                await asyncio.sleep(max(POLL_S, 2 * (time.monotonic() - started)))
+                await asyncio.sleep(max(POLL_S, time.monotonic() - started))
         finally:
             self._polling = None

@@ -12,6 +12,8 @@ from config import settings
 #: Request line and headers together.
 HEAD_BYTES_MAX: Final = 32 * 1024
 HEADERS_MAX: Final = 100
+#: For a body to come in.
+BODY_TIMEOUT_S: Final = 30.0
 #: Requests that a client may send ahead on one connection.
 PIPELINED_MAX: Final = 16
 #: A whole message: the largest body there is, and room for the way chunks are written.
@@ -24,14 +26,15 @@ class BoundedProtocol(HttpToolsProtocol):
     _message_bytes = 0
     _head_bytes = 0
     _head_done = False
-    _head_timer: asyncio.TimerHandle | None = None
+    # Runs while a request is on its way in: for its head, then for its body.
+    _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         if len(self.connections) > settings().connections_max:
             self._refuse(503, "unavailable", "Too many connections; try again.")
             return
-        self._expect_head()
+        self._start_timer(settings().header_timeout_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
@@ -45,13 +48,13 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(413, "too-large", "The request is larger than any may be.")
             return
         super().data_received(data)
-        if self._head_done or not self._head_bytes:
+        if not self._message_bytes:
             return
-        # A head in parts: it has to be whole in time, and small.
-        if self._head_timer is None:
-            self._expect_head()
-        if self._head_bytes > HEAD_BYTES_MAX:
+        # It comes in parts: its head has to be small, and all of it here in time.
+        if not self._head_done and self._head_bytes > HEAD_BYTES_MAX:
             self._refuse_head()
+        elif self._timer is None:
+            self._start_timer(BODY_TIMEOUT_S if self._head_done else settings().header_timeout_s)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._head_done:  # trailers, behind a body, are nobody's business
@@ -72,19 +75,20 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
+        self._stop_timer()
         self._head_done = False
         self._head_bytes = 0
         self._message_bytes = 0
 
-    def _expect_head(self) -> None:
-        self._head_timer = self.loop.call_later(settings().header_timeout_s, self._on_slow_head)
+    def _start_timer(self, seconds: float) -> None:
+        self._timer = self.loop.call_later(seconds, self._on_slow_request)
 
     def _stop_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
-    def _on_slow_head(self) -> None:
+    def _on_slow_request(self) -> None:
         self._refuse(408, "request-timeout", "The request did not come in time.")
 
     def send_400_response(self, msg: str) -> None:
@@ -104,6 +108,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def _refuse(self, status: int, slug: str, detail: str) -> None:
         if self.transport.is_closing():
             return
+        for cycle in (self.cycle, *(waiting for waiting, _ in self.pipeline)):
+            if cycle is not None:
+                cycle.disconnected = True  # who is being answered need not try any more
         body = msgspec.json.encode(
             {"type": f"/problems/{slug}", "title": detail, "status": status, "detail": detail}
         )

@@ -1,6 +1,5 @@
 """Reading a request: its body, its headers and its query, all bounded and all strict."""
 
-import asyncio
 import base64
 import binascii
 import re
@@ -18,7 +17,6 @@ T = TypeVar("T")
 
 BODY_MAX: Final = 256 * KIB
 BATCH_BODY_MAX: Final = 4 * 1024 * KIB
-BODY_TIMEOUT_S: Final = 30
 WAIT_MAX_S: Final = 30
 PAGE_DEFAULT: Final = 50
 PAGE_MAX: Final = 200
@@ -41,21 +39,11 @@ async def read_body(
             415, "unsupported-media-type", "Unsupported media type",
             f"Send the body as application/json, not as {media_type or 'nothing in particular'}.",
         )  # fmt: skip
-    too_large = Problem(
-        413, "too-large", "Too large", f"A body may have {bytes_max // KIB} KiB here at most."
-    )
     if (req.content_length or 0) > bytes_max:
-        raise too_large
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            body = await req.stream.read(bytes_max + 1)
-    except TimeoutError:
-        raise Problem(
-            408, "request-timeout", "The request did not come in time",
-            f"A body has {BODY_TIMEOUT_S} s to come in.",
-        ) from None  # fmt: skip
+        raise _too_large(bytes_max)
+    body = await req.stream.read(bytes_max + 1)
     if len(body) > bytes_max:
-        raise too_large
+        raise _too_large(bytes_max)
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
@@ -67,6 +55,12 @@ async def read_body(
         raise problem from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _decode(body, decoder.decode)
+
+
+def _too_large(bytes_max: int) -> Problem:
+    return Problem(
+        413, "too-large", "Too large", f"A body may have {bytes_max // KIB} KiB here at most."
+    )
 
 
 def _decode(body: bytes, decode: Callable[[bytes], T]) -> T:

@@ -24,10 +24,6 @@ COMMANDS_BY_ID = """
 SELECT id::text, kind, status, target, problem FROM commands WHERE id = ANY (%s::uuid[])
 """
 
-DECIDED = """
-SELECT id::text FROM commands WHERE id = ANY (%s::uuid[]) AND status <> 'pending'
-"""
-
 INVENTORY_BY_SKU = """
 SELECT p.sku, p.name, p.unit_price, p.currency, s.on_hand, s.allocated, s.updated_at, p.created_at
 FROM products AS p
@@ -146,12 +142,6 @@ def commands_by_id(ids: Sequence[str]) -> list[FoundCommand | None]:
     with reading():
         found = {row[0]: FoundCommand(*row[1:]) for row in fetch(COMMANDS_BY_ID, (array(ids),))}
     return [found.get(id_) for id_ in ids]
-
-
-def decided(ids: Sequence[str]) -> set[str]:
-    """Those of the commands that have an outcome."""
-    with reading():
-        return {id_ for (id_,) in fetch(DECIDED, (array(ids),))}
 
 
 def inventory_by_sku(skus: Sequence[str]) -> list[InventoryRow | None]:
