@@ -22,8 +22,8 @@ from deploy.local.demo import Client, sample_order
 ROOT = Path(__file__).resolve().parents[2]
 NOT_IN_A_CHECKOUT = (".git", ".venv", "var", ".env", "__pycache__", "*_cache", "node_modules")
 STOP_SECONDS_MAX = 20
-# The promise is 15 s, and alone on two cores it takes 6 to 9; here the servers of the other tests run
-# beside it, on a machine whose speed varies by half.
+# The promise is 15 s, and alone on two cores it takes 6 to 9; here the servers of the other tests
+# run beside it, on a machine whose speed varies by half.
 SECOND_START_SECONDS_MAX = 30
 
 pytestmark = [
