@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 
 import peewee
 
@@ -59,7 +58,6 @@ class Decisions:
     async def _poll(self) -> None:
         try:
             while self._waiting:
-                started = time.monotonic()
                 try:
                     ids = list(self._waiting)
                     found = await self._reader.run(reads.commands_by_id, ids)
@@ -73,7 +71,6 @@ class Decisions:
                     for future in self._waiting.pop(command_id, []):
                         if not future.done():
                             future.set_result(outcome)
-                # A poll of very many takes its time, and leaves as much to others.
-                await asyncio.sleep(max(POLL_S, time.monotonic() - started))
+                await asyncio.sleep(POLL_S)
         finally:
             self._polling = None
