@@ -14,7 +14,7 @@ import logging
 import time
 from collections.abc import Iterable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import dramatiq
 import pika
@@ -106,9 +106,7 @@ class Broker(RabbitmqBroker):
         if queue_name == dq_name(queue_name):
             timeout = min(timeout, DELAY_POLL_MS)
             prefetch = min(prefetch, DELAYED_HELD_MAX)
-        consumer = super().consume(queue_name, prefetch, timeout)
-        assert isinstance(consumer, Consumer)  # noqa: S101 - see consumer_class
-        return consumer
+        return cast(Consumer, super().consume(queue_name, prefetch, timeout))
 
     def _declare(self, queue: str, name: str) -> Any:
         arguments = declarations(queue, self.queue_length_max)[name]

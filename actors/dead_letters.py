@@ -78,7 +78,7 @@ def requeue(broker: Any, letter_id: int) -> None:
             )
         try:
             message = Message.decode(body)
-        except Exception as error:
+        except Exception as error:  # whatever it is about the body, the answer is the same
             raise LookupError(f"dead letter {letter_id} can't be read, so not put back") from error
         # Published last: an error here rolls the rest back, and a message too many is a no-op.
         broker.enqueue(message.copy(options={"retries": 0}), delay=0)

@@ -68,7 +68,7 @@ class GroupCommit(Generic[C, R]):
     def _apply_group(self, group: list[_Ticket[C, R]]) -> None:
         try:
             result = self._apply([command for ticket in group for command in ticket.commands])
-        except BaseException as error:
+        except BaseException as error:  # it is each caller's, who would hang without it
             if len(group) > 1 and not is_transient(error):
                 # One message's fault is not its neighbours': each gets a transaction of its own.
                 for ticket in group:

@@ -35,8 +35,6 @@ RETRIES_MAX = 5
 BACKOFF_MIN_MS = 250
 #: Half a minute at most, so that all is decided soon after a fault heals.
 BACKOFF_MAX_MS = 30_000
-
-
 #: While the database is away, a message stays in its queue and its worker pauses: moved to the
 #: delay queue, the whole backlog would pile up there, past the bound of the queue that holds it.
 OUTAGE_PAUSE_MAX_MS = 5_000
@@ -100,7 +98,8 @@ class Retries(DramatiqRetries):
         if isinstance(exception, Limited):
             broker.enqueue(message, delay=exception.delay_ms)
             return
-        singles = [] if passes_by_itself(exception) else _singles(message)
+        passes = passes_by_itself(exception)
+        singles = [] if passes else _singles(message)
         if singles:
             logger.warning(
                 "Message %s failed and is split into %d.", message.message_id, len(singles)
@@ -109,7 +108,7 @@ class Retries(DramatiqRetries):
                 # By way of the delay queue: a full queue may refuse new orders, never these.
                 broker.enqueue(single, delay=0)
             return
-        if passes_by_itself(exception):
+        if passes:
             message.options["passing"] = True
         elif message.options.pop("passing", False):
             # What it went through before was no fault of its own.

@@ -71,7 +71,7 @@ class Batcher(Generic[T, R]):
         try:
             results = await self._flush([item for item, _ in batch])
             answers = list(zip(batch, results, strict=True))
-        except BaseException as error:
+        except BaseException as error:  # it is each caller's, who would hang without it
             for _, future in batch:
                 if not future.done():
                     future.set_exception(error)

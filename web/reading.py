@@ -43,7 +43,7 @@ class Reader:
 def _run(read: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     try:
         return read(*args, **kwargs)
-    except Exception as error:
+    except Exception as error:  # any may leave the connection half-way
         discard_connection()
         if not lost_connection(error):
             raise
