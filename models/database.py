@@ -1,12 +1,14 @@
 """Connections, transactions and time-outs: one connection per thread, none shared, none pooled.
 
 A pool that connects or pings under its lock lets one dead socket stall every thread, so there
-is none: a thread keeps its connection until an error closes it.
+is none: a thread keeps its connection until an error closes it. Nor is there Peewee's own lock.
+A thread speaks to the primary, or, where it says so before all else, to a read replica.
 """
 
 import os
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, cast
 
 import peewee
@@ -25,7 +27,31 @@ TRANSIENT_SQLSTATES = frozenset(
 )
 TRANSIENT_CLASSES = ("08", "40", "53", "58")
 
-database = peewee.PostgresqlDatabase(None)
+
+_of_thread = threading.local()
+
+
+class Database(peewee.PostgresqlDatabase):
+    """Peewee's, but threads connect side by side, and some of them to a replica.
+
+    Its lock is held while a thread connects, so with a server that does not answer each would wait
+    for the time-outs of all before it. It guards nothing: what it is around is thread-local.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self._lock = nullcontext()
+
+    def _connect(self) -> Any:
+        replica_url = getattr(_of_thread, "replica_url", None)
+        if replica_url is None:
+            return super()._connect()  # type: ignore[misc]
+        connection = psycopg2.connect(replica_url, **self.connect_params)
+        connection.autocommit = True
+        return connection
+
+
+database: Any = Database()
 
 
 def configure(
@@ -52,19 +78,27 @@ def configure(
     )
 
 
+def read_from(replica_url: str) -> None:
+    """From now on this thread speaks to a replica, with all other settings as they are."""
+    _of_thread.replica_url = replica_url
+
+
 @contextmanager
 def transaction() -> Iterator[None]:
     """One transaction on this thread's connection.
 
     Whatever is raised inside (a kill signal counts too) closes the connection, so that a half-done
     transaction can't leak into the next one; a COMMIT whose reply was lost is ambiguous, and
-    the inbox decides it at the redelivery.
+    the inbox decides it at the redelivery. Inside another it is a part of that one: what is raised
+    undoes the part, and the connection is the outer one's, which still needs it.
     """
+    outermost = not database.in_transaction()
     try:
         with database.atomic():
             yield
-    except BaseException:
-        discard_connection()
+    except BaseException:  # a kill signal counts, too
+        if outermost:
+            discard_connection()
         raise
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 import peewee
-from playhouse.postgres_ext import ArrayField, BinaryJSONField
+from playhouse.postgres_ext import ArrayField, BinaryJSONField, TSVectorField
 
 from models.database import database
 
@@ -153,7 +153,14 @@ class DeadLetter(Table):
     body = peewee.BlobField()
     command_ids: Any = ArrayField(peewee.UUIDField, index=False)
     failed_at = TimestampField()
-    requeued_at = TimestampField(null=True)
+    settled_at = TimestampField(null=True)
+    first_failed_at = TimestampField()
+    trace_id = peewee.TextField()
+    subjects: Any = ArrayField(peewee.TextField, index=False)
+    state = peewee.TextField()
+    settled_by = peewee.UUIDField(null=True)
+    discard_reason = peewee.TextField(null=True)
+    words: Any = TSVectorField(index=False)
 
     class Meta:
         table_name = "dead_letters"
@@ -168,7 +175,158 @@ class RateLimit(Table):
         table_name = "rate_limits"
 
 
+class ActorStats(Table):
+    resolution_s = peewee.IntegerField()
+    at = TimestampField()
+    actor = peewee.TextField()
+    worker = peewee.TextField()
+    handled = peewee.BigIntegerField()
+    failed = peewee.BigIntegerField()
+    retried = peewee.BigIntegerField()
+    dead = peewee.BigIntegerField()
+    limited = peewee.BigIntegerField()
+    decided = peewee.BigIntegerField()
+    refused = peewee.BigIntegerField()
+    batch: Any = ArrayField(peewee.BigIntegerField, index=False)
+    waited: Any = ArrayField(peewee.BigIntegerField, index=False)
+    ran: Any = ArrayField(peewee.BigIntegerField, index=False)
+    took: Any = ArrayField(peewee.BigIntegerField, index=False)
+
+    class Meta:
+        table_name = "actor_stats"
+        primary_key = peewee.CompositeKey("resolution_s", "at", "actor", "worker")
+
+
+class QueueStats(Table):
+    resolution_s = peewee.IntegerField()
+    at = TimestampField()
+    queue = peewee.TextField()
+    ready = peewee.BigIntegerField()
+    delayed = peewee.BigIntegerField()
+    unacked = peewee.BigIntegerField()
+    consumers = peewee.IntegerField()
+    oldest_s = peewee.DoubleField(null=True)
+
+    class Meta:
+        table_name = "queue_stats"
+        primary_key = peewee.CompositeKey("resolution_s", "at", "queue")
+
+
+class Worker(Table):
+    id = peewee.TextField(primary_key=True)
+    host = peewee.TextField()
+    pid = peewee.IntegerField()
+    version = peewee.TextField()
+    started_at = TimestampField()
+    seen_at = TimestampField()
+    threads = peewee.IntegerField()
+    threads_busy = peewee.IntegerField()
+    memory_bytes = peewee.BigIntegerField()
+    holds = BinaryJSONField()
+
+    class Meta:
+        table_name = "workers"
+
+
+class PausedQueue(Table):
+    queue = peewee.TextField(primary_key=True)
+    reason = peewee.TextField()
+    paused_by = peewee.TextField()
+    paused_at = TimestampField()
+
+    class Meta:
+        table_name = "paused_queues"
+
+
+class ActorLimit(Table):
+    actor = peewee.TextField(primary_key=True)
+    rate_limit = peewee.TextField()
+    set_by = peewee.TextField()
+    set_at = TimestampField()
+
+    class Meta:
+        table_name = "actor_limits"
+
+
+class Operation(Table):
+    command_id = peewee.UUIDField(primary_key=True)
+    action = peewee.TextField()
+    filter = BinaryJSONField()
+    total = peewee.BigIntegerField()
+    done = peewee.BigIntegerField()
+    skipped = peewee.BigIntegerField()
+    last_id = peewee.BigIntegerField()
+    started_at = TimestampField()
+    finished_at = TimestampField(null=True)
+
+    class Meta:
+        table_name = "operations"
+
+
+class AuditEntry(Table):
+    command_id = peewee.UUIDField(primary_key=True)
+    at = TimestampField()
+    key_id = peewee.TextField()
+    key_name = peewee.TextField()
+    address = peewee.TextField()
+    agent = peewee.TextField()
+    action = peewee.TextField()
+    target = peewee.TextField()
+    details = BinaryJSONField()
+
+    class Meta:
+        table_name = "audit_log"
+
+
+class Reconciliation(Table):
+    at = TimestampField(primary_key=True)
+    took_ms = peewee.IntegerField()
+    # Of the version before, as `examples`.
+    skus = peewee.BigIntegerField(default=0)
+    differences = peewee.BigIntegerField()
+    examples = BinaryJSONField(default=list)
+    since = TimestampField(null=True)
+    # Null: kept by the version before, which knew of none.
+    checks = BinaryJSONField(null=True)
+
+    class Meta:
+        table_name = "reconciliations"
+
+
+class Attempt(Table):
+    message_id = peewee.TextField(primary_key=True)
+    alone = peewee.IntegerField()
+    last_at = TimestampField()
+
+    class Meta:
+        table_name = "attempts"
+
+
+class RetiredMonth(Table):
+    starts_at = TimestampField(primary_key=True)
+    ends_at = TimestampField()
+    action = peewee.TextField()
+    retired_at = TimestampField()
+    manifest = BinaryJSONField(null=True)
+    finished_at = TimestampField(null=True)
+
+    class Meta:
+        table_name = "retired_months"
+
+
+class OpeningBalance(Table):
+    sku = peewee.TextField()
+    location = peewee.TextField()
+    on_hand = peewee.BigIntegerField()
+    allocated = peewee.BigIntegerField()
+
+    class Meta:
+        table_name = "opening_balances"
+        primary_key = peewee.CompositeKey("sku", "location")
+
+
 TABLES = (
     Product, Stock, Command, IdempotencyKey, Order, OrderLine, OrderEvent, StockMovement, ApiKey,
-    DeadLetter, RateLimit,
+    DeadLetter, RateLimit, ActorStats, QueueStats, Worker, PausedQueue, ActorLimit, Operation,
+    AuditEntry, Reconciliation, Attempt, RetiredMonth, OpeningBalance,
 )  # fmt: skip

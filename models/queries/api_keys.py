@@ -6,8 +6,6 @@ from hashlib import sha256
 from secrets import token_hex, token_urlsafe
 from typing import NamedTuple
 
-import limits
-
 from models.database import reading
 from models.tables import ApiKey
 
@@ -19,19 +17,23 @@ SCOPES = (
     "dashboard:read",
     "dashboard:operate",
 )
-TOKEN_PREFIX = "hf_"  # noqa: S105 - tells a leaked key apart, and is no secret
+TOKEN_PREFIX = "hf_"  # noqa: S105 - tells a leaked key apart, and is no secret  # nosec B105
 
 
 class Key(NamedTuple):
-    """A key that may be used. rate_limit: such as "100/second", None for no limit."""
+    """A key that may be used. rate_limit: such as "100/second", None for no limit; name: whose."""
 
     id: str
     scopes: frozenset[str]
     rate_limit: str | None
+    name: str = ""
 
 
 def check_rate_limit(text: str) -> None:
     """Raises ValueError for what the library `limits` can't read as a limit."""
+    # A tenth of the start of a command line that mostly does something else.
+    import limits  # noqa: PLC0415
+
     try:
         limits.parse(text)
     except ValueError:
@@ -91,8 +93,17 @@ def revoke(key_id: str) -> bool:
 def find(token_hash: bytes) -> Key | None:
     """The key of a token, None when there is none or it was revoked."""
     with reading():
-        row = ApiKey.get_or_none(ApiKey.hash == token_hash, ApiKey.revoked_at.is_null())
-    return None if row is None else Key(row.id, frozenset(row.scopes), row.rate_limit)
+        return _key(ApiKey.get_or_none(ApiKey.hash == token_hash, ApiKey.revoked_at.is_null()))
+
+
+def by_id(key_id: str) -> Key | None:
+    """A key by its id, None when there is none or it was revoked."""
+    with reading():
+        return _key(ApiKey.get_or_none(ApiKey.id == key_id, ApiKey.revoked_at.is_null()))
+
+
+def _key(row: ApiKey | None) -> Key | None:
+    return None if row is None else Key(row.id, frozenset(row.scopes), row.rate_limit, row.name)
 
 
 def every() -> list[ApiKey]:

@@ -3,15 +3,29 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from models.database import array, execute, fetch, text_array
-from models.queries.inbox import CREDIBLE, Received, json_text
+from models.queries.failures import FailureQuery, conditions
+from models.queries.inbox import CREDIBLE, Received, json_text, known_time
 from models.rules.refusals import Refusal
 
+# A first failure that is told from the future is now; clocks differ.
 INSERT = """
 INSERT INTO dead_letters (message_id, queue, actor, attempts, error_class, error, traceback, body,
-                          command_ids, failed_at)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s::uuid[], now())
+                          command_ids, subjects, trace_id, first_failed_at, failed_at)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s::uuid[], %s::text[], %s,
+        least(to_timestamp(%s::double precision / 1000), now()), now())
+"""
+
+#: One that is being settled is left alone: what fails now is another failure.
+COUNT_AGAIN = """
+UPDATE dead_letters SET attempts = attempts + %s, failed_at = now()
+WHERE id = (
+    SELECT id FROM dead_letters
+    WHERE state = 'failed' AND actor = %s AND command_ids @> %s::uuid[]
+    ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
+)
 """
 
 #: A command that was decided after all (by a duplicate of the message) keeps its outcome.
@@ -26,27 +40,37 @@ ON CONFLICT (id) DO UPDATE
 RETURNING id::text, placed_at, xmax = 0
 """
 
-REOPEN = """
-UPDATE dead_letters SET requeued_at = now()
-WHERE id = %s AND requeued_at IS NULL AND actor <> ''
-RETURNING body, command_ids::text[]
+TAKE = """
+SELECT id, queue, actor, body FROM dead_letters
+WHERE id > %s AND {conditions} ORDER BY id LIMIT %s FOR UPDATE
 """
 
+SETTLE = """
+UPDATE dead_letters
+SET state = %s, settled_at = now(), settled_by = %s, discard_reason = %s
+WHERE id = ANY (%s::bigint[]) AND state = 'failed'
+"""
+
+#: In the inbox's own order, so that no deadlock comes of it.
 PENDING_AGAIN = """
 UPDATE commands SET status = 'pending', problem = NULL
-WHERE id = ANY (%s::uuid[]) AND status = 'failed'
-"""
-
-NEWEST = """
-SELECT id, failed_at, queue, actor, attempts, error_class, error, cardinality(command_ids),
-       requeued_at
-FROM dead_letters ORDER BY failed_at DESC, id DESC LIMIT %s
+WHERE id IN (
+    SELECT id FROM commands
+    WHERE id IN (SELECT unnest(command_ids) FROM dead_letters WHERE id = ANY (%s::bigint[]))
+      AND status = 'failed'
+    ORDER BY id FOR UPDATE
+)
 """
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message that failed for good. body: the whole message as it was on the wire."""
+    """A message that failed for good.
+
+    body: the whole message, as it was on the wire where it has no actor, else without its
+    signature; subjects: what it is about (see
+    actors/subjects.py); first_failed_ms: since 1970.
+    """
 
     message_id: str
     queue: str
@@ -57,6 +81,18 @@ class DeadLetter:
     traceback: str
     body: bytes
     command_ids: Sequence[str]
+    subjects: Sequence[str]
+    trace_id: str
+    first_failed_ms: int
+
+
+class Taken(NamedTuple):
+    """A dead letter about to be settled, locked until the transaction ends."""
+
+    id: int
+    queue: str
+    actor: str
+    body: bytes
 
 
 def insert(letter: DeadLetter) -> None:
@@ -67,8 +103,18 @@ def insert(letter: DeadLetter) -> None:
             _storable(letter.message_id), _storable(letter.queue), _storable(letter.actor),
             letter.attempts, letter.error_class, _storable(letter.error),
             _storable(letter.traceback), letter.body, array(letter.command_ids),
+            text_array([_storable(subject) for subject in letter.subjects]), letter.trace_id,
+            letter.first_failed_ms,
         ),
     )  # fmt: skip
+
+
+def count_again(letter: DeadLetter) -> bool:
+    """Add the attempts to an open letter of the actor that names all these commands, if any."""
+    if not letter.command_ids:
+        return False
+    ids = array(letter.command_ids)
+    return execute(COUNT_AGAIN, (letter.attempts, _storable(letter.actor), ids)) > 0
 
 
 def fail_commands(kind: str, received: Sequence[Received], why: Refusal) -> dict[str, datetime]:
@@ -81,25 +127,29 @@ def fail_commands(kind: str, received: Sequence[Received], why: Refusal) -> dict
             json_text(why.document()),
             array(list(unique)),
             text_array([command.target for command in unique.values()]),
-            array([command.at.isoformat() for command in unique.values()]),
+            array([known_time(command.at).isoformat() for command in unique.values()]),
         ),
     )
     return {id_: at for id_, at, first in rows if first}
 
 
-def reopen(letter_id: int) -> bytes | None:
-    """Mark a letter as put back and its failed commands as pending; returns its message."""
-    rows = fetch(REOPEN, (letter_id,))
-    if not rows:
-        return None
-    body, command_ids = rows[0]
-    execute(PENDING_AGAIN, (array(command_ids),))
-    return bytes(body)
+def take(wanted: FailureQuery, after_id: int, limit: int) -> list[Taken]:
+    """Lock the next letters that match, in the order of their ids."""
+    text, params = conditions(wanted)
+    rows = fetch(TAKE.format(conditions=text), (after_id, *params, limit))
+    return [Taken(id_, queue, actor, bytes(body)) for id_, queue, actor, body in rows]
 
 
-def newest(limit: int) -> list[tuple[object, ...]]:
-    """(id, failed_at, queue, actor, attempts, error class, error, commands, requeued_at)."""
-    return fetch(NEWEST, (limit,))
+def settle_as_retried(ids: Sequence[int], command_id: str) -> None:
+    """Mark letters as put back, and their failed commands as pending."""
+    given = array([str(id_) for id_ in ids])
+    execute(SETTLE, ("retried", command_id, None, given))
+    execute(PENDING_AGAIN, (given,))
+
+
+def settle_as_discarded(ids: Sequence[int], command_id: str, reason: str) -> None:
+    """Mark letters as discarded; their commands stay failed."""
+    execute(SETTLE, ("discarded", command_id, reason, array([str(id_) for id_ in ids])))
 
 
 def _storable(text: str) -> str:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import NamedTuple, cast
 
 from models.database import array, execute, fetch, text_array
-from models.queries.inbox import json_text
+from models.queries.inbox import json_text, placed, span
 from models.rules.order_status import FAILED, OrderState
 
 INSERT_ORDERS = """
@@ -39,19 +39,20 @@ WITH given AS (
     SELECT * FROM unnest(%s::uuid[], %s::timestamptz[]) AS g (id, placed_at)
 ), line AS (
     DELETE FROM order_lines AS l USING given
-    WHERE l.order_id = given.id AND l.placed_at = given.placed_at
+    WHERE l.order_id = given.id AND l.placed_at = given.placed_at AND l.placed_at BETWEEN %s AND %s
 )
 DELETE FROM orders AS o USING given
 WHERE o.id = given.id AND o.placed_at = given.placed_at AND o.status = 'failed'
+  AND o.placed_at BETWEEN %s AND %s
 RETURNING o.id::text, o.version
 """
 
-#: `commands` knows when each order was placed, so that the join touches one partition.
 LOCK_ORDERS = """
 SELECT o.id::text, o.placed_at, o.status, o.version
 FROM unnest(%s::uuid[]) AS wanted (id)
 JOIN commands AS c ON c.id = wanted.id AND c.status <> 'pending'
 JOIN orders AS o ON o.placed_at = c.placed_at AND o.id = c.id
+WHERE o.placed_at BETWEEN %s AND %s
 ORDER BY o.id
 FOR NO KEY UPDATE OF o
 """
@@ -62,11 +63,19 @@ SELECT id::text, placed_at FROM commands
 WHERE id = ANY (%s::uuid[]) AND status = 'failed' AND kind = 'place_order'
 """
 
+#: Decided, and without a row: no longer kept.
+GONE = """
+SELECT c.id::text FROM commands AS c
+WHERE c.id = ANY (%s::uuid[]) AND c.kind = 'place_order' AND c.status IN ('applied', 'rejected')
+  AND NOT EXISTS (SELECT FROM orders AS o WHERE o.placed_at = c.placed_at AND o.id = c.id
+                  AND o.placed_at BETWEEN %s AND %s)
+"""
+
 LINES_OF = """
 SELECT l.order_id::text, l.sku, l.location, sum(l.quantity)::bigint
 FROM unnest(%s::uuid[], %s::timestamptz[]) AS o (id, placed_at)
 JOIN order_lines AS l ON l.placed_at = o.placed_at AND l.order_id = o.id
-GROUP BY 1, 2, 3
+WHERE l.placed_at BETWEEN %s AND %s GROUP BY 1, 2, 3
 """
 
 WRITE_MOVES = """
@@ -80,6 +89,7 @@ WITH given AS (
     UPDATE orders AS o
     SET status = final.status, version = final.version, updated_at = now()
     FROM final WHERE o.placed_at = final.placed_at AND o.id = final.order_id
+      AND o.placed_at BETWEEN %s AND %s
 )
 INSERT INTO order_events (order_id, placed_at, sequence, type, at, data)
 SELECT order_id, placed_at, version, 'order.' || status, now(), data::jsonb FROM given
@@ -141,17 +151,17 @@ def insert(orders: Sequence[OrderRow]) -> None:
     if not orders:
         return
     ids = [order.id for order in orders]
-    placed = [order.placed_at.isoformat() for order in orders]
+    times = [order.placed_at.isoformat() for order in orders]
     lines = [
         (id_, at, number, line)
-        for id_, at, order in zip(ids, placed, orders, strict=True)
+        for id_, at, order in zip(ids, times, orders, strict=True)
         for number, line in enumerate(order.lines, start=1)
     ]
     execute(
         INSERT_ORDERS,
         (
             array(ids),
-            array(placed),
+            array(times),
             text_array([order.customer_id for order in orders]),
             text_array([order.status for order in orders]),
             text_array([order.currency for order in orders]),
@@ -179,18 +189,22 @@ def forget_failed(orders: Mapping[str, datetime]) -> dict[str, int]:
     """
     if not orders:
         return {}
-    rows = fetch(
-        FORGET_FAILED, (array(list(orders)), array([at.isoformat() for at in orders.values()]))
-    )
+    times = array([at.isoformat() for at in orders.values()])
+    within = span(orders.values())
+    rows = fetch(FORGET_FAILED, (array(list(orders)), times, *within, *within))
     return dict(cast(list[tuple[str, int]], rows))
 
 
 def lock(ids: Iterable[str]) -> dict[str, LockedOrder]:
     """Lock decided orders, in id order; an id that is missing is not decided yet."""
     wanted = sorted(set(ids))
+    known = placed(wanted)
+    if not known:
+        return {}
+    within = span(each.at for each in known.values())
     locked = {
         id_: LockedOrder(placed_at, OrderState(status, version))
-        for id_, placed_at, status, version in fetch(LOCK_ORDERS, (array(wanted),))
+        for id_, placed_at, status, version in fetch(LOCK_ORDERS, (array(wanted), *within))
     }
     if missing := [id_ for id_ in wanted if id_ not in locked]:
         for id_, placed_at in fetch(FAILED_WITHOUT_ROW, (array(missing),)):
@@ -198,12 +212,22 @@ def lock(ids: Iterable[str]) -> dict[str, LockedOrder]:
     return locked
 
 
+def gone(ids: Collection[str]) -> set[str]:
+    """Which of these are of a month that is no longer kept."""
+    known = placed(list(ids))
+    if not known:
+        return set()
+    within = span(each.at for each in known.values())
+    return {id_ for (id_,) in fetch(GONE, (array(list(known)), *within))}
+
+
 def units_of(orders: Mapping[str, LockedOrder]) -> list[OrderUnits]:
     """What these orders hold, summed per SKU and location."""
     if not orders:
         return []
-    placed = array([order.placed_at.isoformat() for order in orders.values()])
-    return [OrderUnits(*row) for row in fetch(LINES_OF, (array(list(orders)), placed))]
+    times = array([order.placed_at.isoformat() for order in orders.values()])
+    within = span(order.placed_at for order in orders.values())
+    return [OrderUnits(*row) for row in fetch(LINES_OF, (array(list(orders)), times, *within))]
 
 
 def write_moves(moves: Collection[MoveRow]) -> None:
@@ -218,6 +242,7 @@ def write_moves(moves: Collection[MoveRow]) -> None:
             _numbers([move.version for move in moves]),
             text_array([move.status for move in moves]),
             text_array([json_text(move.data) for move in moves]),
+            *span(move.placed_at for move in moves),
         ),
     )
 

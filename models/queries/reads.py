@@ -5,19 +5,20 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from models.database import Row, array, execute, fetch, reading, text_array, transaction
+from models.queries.inbox import Placed, placed, span
 from models.queries.orders import LineRow, OrderRow
 from models.rules.order_status import FAILED, PENDING
 
-# `commands` knows when each order was placed, so that both joins touch one partition only.
-ORDERS_BY_ID = """
-SELECT c.id::text, c.status, c.problem, o.placed_at, o.updated_at, o.customer_id, o.status,
-       o.currency, o.total, o.version, o.metadata, o.rejection,
+ORDERS = """
+SELECT o.id::text, o.updated_at, o.placed_at, o.customer_id, o.status, o.currency, o.total,
+       o.version, o.metadata, o.rejection,
        (SELECT json_agg(json_build_array(l.sku, l.quantity, l.unit_price, l.location)
                         ORDER BY l.line_no)
-        FROM order_lines AS l WHERE l.placed_at = c.placed_at AND l.order_id = c.id)
-FROM commands AS c
-LEFT JOIN orders AS o ON o.placed_at = c.placed_at AND o.id = c.id
-WHERE c.id = ANY (%s::uuid[]) AND c.kind = 'place_order'
+        FROM order_lines AS l
+        WHERE l.placed_at = o.placed_at AND l.order_id = o.id AND l.placed_at BETWEEN %s AND %s)
+FROM unnest(%s::uuid[], %s::timestamptz[]) AS wanted (id, placed_at)
+JOIN orders AS o ON o.placed_at = wanted.placed_at AND o.id = wanted.id
+WHERE o.placed_at BETWEEN %s AND %s
 """
 
 COMMANDS_BY_ID = """
@@ -35,17 +36,19 @@ JOIN LATERAL (
 """
 
 EVENTS = """
-SELECT e.sequence, e.type, e.at, e.data
-FROM commands AS c JOIN order_events AS e ON e.placed_at = c.placed_at AND e.order_id = c.id
-WHERE c.id = %s ORDER BY e.sequence
+SELECT sequence, type, at, data FROM order_events
+WHERE placed_at = %s AND order_id = %s ORDER BY sequence
 """
 
 MOVEMENTS = """
 SELECT at, location, on_hand_delta, allocated_delta, reason, order_id::text, command_id::text
 FROM stock_movements
-WHERE sku = %s AND (%s::timestamptz IS NULL OR (at, command_id, location) < (%s, %s::uuid, %s))
+WHERE sku = %s AND at <= %s AND (at, command_id, location) < (%s, %s::uuid, %s)
 ORDER BY at DESC, command_id DESC, location DESC LIMIT %s
 """
+
+#: Later than any movement.
+LATEST = ("infinity", "ffffffff-ffff-ffff-ffff-ffffffffffff", "")
 
 REMEMBER_KEYS = """
 INSERT INTO idempotency_keys (key_hash, fingerprint, command_id, seen_at)
@@ -63,11 +66,16 @@ FROM idempotency_keys AS k WHERE k.key_hash = ANY (%s::uuid[])
 
 
 class FoundOrder(NamedTuple):
-    """An order in the inbox. order: None where only its failure is known."""
+    """An order in the inbox. order: None where only its failure is known, or it is gone."""
 
     order: OrderRow | None
     updated_at: datetime | None
     outcome: str
+
+    @property
+    def gone(self) -> bool:
+        """Whether it is of a month that is no longer kept: what was decided had a row."""
+        return self.order is None and self.outcome not in (FAILED, PENDING)
 
 
 class FoundCommand(NamedTuple):
@@ -120,21 +128,31 @@ class OrderFilter(NamedTuple):
 def orders_by_id(ids: Sequence[str]) -> list[FoundOrder | None]:
     """Orders in the order of their ids; None for one that is not decided (or there) yet."""
     with reading():
-        rows = fetch(ORDERS_BY_ID, (array(ids),))
-    found = {row[0]: _found_order(row) for row in rows}
-    return [found.get(id_) for id_ in ids]
+        known = placed(ids)
+        rows = _orders({id_: each.at for id_, each in known.items()}) if known else []
+    found = {row[0]: row for row in rows}
+    return [_found_order(known.get(id_), found.get(id_)) for id_ in ids]
 
 
-def _found_order(row: Row) -> FoundOrder:
-    id_, outcome, _problem, placed_at, updated_at, customer, status, *rest, lines = row
-    if placed_at is None:
-        return FoundOrder(None, None, outcome)
+def _orders(placed_at: dict[str, datetime]) -> list[Row]:
+    times = placed_at.values()
+    within = span(times)
+    wanted = (array(list(placed_at)), array([at.isoformat() for at in times]))
+    return fetch(ORDERS, (*within, *wanted, *within))
+
+
+def _found_order(known: Placed | None, row: Row | None) -> FoundOrder | None:
+    if known is None:
+        return None
+    if row is None:
+        return FoundOrder(None, None, known.outcome)
+    id_, updated_at, placed_at, customer, status, *rest, lines = row
     currency, total, version, metadata, rejection = rest
     order = OrderRow(
         id_, placed_at, customer, status, currency, total, version, metadata, rejection,
         [LineRow(*line) for line in lines or []],
     )  # fmt: skip
-    return FoundOrder(order, updated_at, outcome)
+    return FoundOrder(order, updated_at, known.outcome)
 
 
 def commands_by_id(ids: Sequence[str]) -> list[FoundCommand | None]:
@@ -191,21 +209,29 @@ def order_ids_page(
     elif wanted.status is not None:
         conditions.append("o.status = %s")
         params.append(wanted.status)
-    for column, value in (
-        ("o.customer_id =", wanted.customer_id),
-        ("o.placed_at >", wanted.placed_after),
-        ("o.placed_at <", wanted.placed_before),
-    ):
-        if value is not None:
-            conditions.append(f"{column} %s")
-            params.append(value)
+    if wanted.customer_id is not None:
+        conditions.append("o.customer_id = %s")
+        params.append(wanted.customer_id)
+    # These say which partitions need no look; a row of two columns does not.
+    bounds = [
+        (is_, at)
+        for is_, at in (
+            (">", wanted.placed_after), ("<", wanted.placed_before), ("<=", after and after[0])
+        )
+        if at is not None
+    ]  # fmt: skip
+    for is_, at in bounds:
+        conditions.append(f"o.placed_at {is_} %s")
+        params.append(at)
     if wanted.sku is not None:
         # An order may have the SKU on several lines: the timeline of the SKU, each order once.
         conditions.append(
             "EXISTS (SELECT FROM order_lines AS l WHERE l.sku = %s"
-            " AND l.placed_at = o.placed_at AND l.order_id = o.id)"
+            " AND l.placed_at = o.placed_at AND l.order_id = o.id"
+            + "".join(f" AND l.placed_at {is_} %s" for is_, _ in bounds)
+            + ")"
         )
-        params.append(wanted.sku)
+        params += [wanted.sku, *(at for _, at in bounds)]
     if after is not None:
         conditions.append("(o.placed_at, o.id) < (%s, %s::uuid)")
         params += after
@@ -219,15 +245,30 @@ def order_ids_page(
     return [(id_, placed_at) for id_, placed_at in rows]
 
 
+def orders_page(
+    wanted: OrderFilter, after: tuple[datetime, str] | None, limit: int
+) -> tuple[list[tuple[str, FoundOrder | None]], tuple[datetime, str] | None]:
+    """Orders by their ids, newest first, and after what the next page begins, None for none.
+
+    Whatever was taken out of the books meanwhile is left out.
+    """
+    rows = order_ids_page(wanted, after, limit + 1)
+    ids = [id_ for id_, _ in rows[:limit]]
+    pairs = zip(ids, orders_by_id(ids) if ids else [], strict=True)
+    found = [(id_, order) for id_, order in pairs if order is None or not order.gone]
+    return found, (rows[limit - 1][1], ids[-1]) if len(rows) > limit else None
+
+
 def events(order_id: str) -> list[Row]:
     """(sequence, type, at, data) of an order's timeline, oldest first."""
     with reading():
-        return fetch(EVENTS, (order_id,))
+        known = placed([order_id])
+        return fetch(EVENTS, (known[order_id].at, order_id)) if known else []
 
 
 def movements_page(sku: str, after: tuple[datetime, str, str] | None, limit: int) -> list[Row]:
     """(at, location, on hand, allocated, reason, order id, command id), newest first."""
-    at, command_id, location = after or (None, None, None)
+    at, command_id, location = after or LATEST
     with reading():
         return fetch(MOVEMENTS, (sku, at, at, command_id, location, limit))
 

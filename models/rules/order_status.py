@@ -1,6 +1,6 @@
 """The states of an order, the moves between them, and what each move does to stock."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from models.rules.refusals import ILLEGAL_TRANSITION, PRECONDITION_FAILED, Refusal, refuse
@@ -25,6 +25,9 @@ MOVES: Final[Mapping[str, frozenset[str]]] = {
     RETURNED: frozenset(),
     FAILED: frozenset(),
 }
+
+#: An operator puts a failed order back, and it is decided anew; its timeline goes on.
+DECIDED_ANEW: Final = frozenset({CONFIRMED, REJECTED})
 
 #: What one unit of a line does to (on_hand, allocated) when its order makes the move.
 EFFECT_PER_UNIT: Final[Mapping[str, tuple[int, int]]] = {
@@ -65,6 +68,14 @@ class NotMoved(NamedTuple):
 
     move: Move
     refusal: Refusal
+
+
+def timelines(begin: str = PENDING) -> Iterator[tuple[str, ...]]:
+    """Every way that an order can have come, as the statuses it had after `begin`."""
+    for status in sorted(MOVES[begin] or (DECIDED_ANEW if begin == FAILED else ())):
+        yield (status,)
+        for rest in timelines(status):
+            yield (status, *rest)
 
 
 def decide_moves(states: Mapping[str, OrderState], moves: Iterable[Move]) -> list[Moved | NotMoved]:

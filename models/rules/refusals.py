@@ -37,6 +37,11 @@ ILLEGAL_TRANSITION: Final = "illegal-transition"
 PRECONDITION_FAILED: Final = "precondition-failed"
 UNKNOWN_ORDER: Final = "unknown-order"
 PROCESSING_FAILED: Final = "processing-failed"
+UNKNOWN_QUEUE: Final = "unknown-queue"
+UNKNOWN_ACTOR: Final = "unknown-actor"
+NOT_TO_BE_STOPPED: Final = "not-to-be-stopped"
+NOT_PAUSED: Final = "not-paused"
+NOTHING_MATCHES: Final = "nothing-matches"
 
 STATUS_BY_SLUG: Final[Mapping[str, int]] = {
     INSUFFICIENT_STOCK: 409,
@@ -46,6 +51,11 @@ STATUS_BY_SLUG: Final[Mapping[str, int]] = {
     UNKNOWN_ORDER: 409,
     PRECONDITION_FAILED: 412,
     PROCESSING_FAILED: 500,
+    UNKNOWN_QUEUE: 409,
+    UNKNOWN_ACTOR: 409,
+    NOT_TO_BE_STOPPED: 409,
+    NOT_PAUSED: 409,
+    NOTHING_MATCHES: 409,
 }
 
 _TITLES: Final[Mapping[str, str]] = {
@@ -56,6 +66,11 @@ _TITLES: Final[Mapping[str, str]] = {
     UNKNOWN_ORDER: "Unknown order",
     PRECONDITION_FAILED: "The order has changed",
     PROCESSING_FAILED: "It could not be processed",
+    UNKNOWN_QUEUE: "Unknown queue",
+    UNKNOWN_ACTOR: "Unknown actor",
+    NOT_TO_BE_STOPPED: "Operations can't be stopped",
+    NOT_PAUSED: "That queue is not paused",
+    NOTHING_MATCHES: "Nothing matches",
 }
 
 
