@@ -12,6 +12,7 @@ of a consumer that is gone, and drops what it can't read or has tried too often.
 
 import logging
 import time
+from collections import deque
 from collections.abc import Iterable
 from functools import partial
 from typing import Any, cast
@@ -23,12 +24,23 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker, _RabbitmqConsumer, _Rabbit
 from dramatiq.common import dq_name, q_name, xq_name
 from dramatiq.errors import ConnectionClosed, DecodeError
 from dramatiq.message import Message
+from dramatiq.middleware import Middleware
 
 from actors import dead_letters
-from actors.envelope import EnvelopeEncoder
+from actors.attachment import Attachment
+from actors.controls import Pausing, controls
+from actors.crashes import Crashes
+from actors.envelope import EnvelopeEncoder, first_cause
+from actors.full_queues import MovesOn, Publishing
+from actors.heartbeat import Heartbeat
 from actors.limits import Limits
+from actors.log_context import LogContext, about
+from actors.mismatch import QueueMismatch, end_process, explain, is_mismatch
+from actors.nodes import connect, connection_parameters
 from actors.retries import Retries
-from config import Settings, SettingsError, settings
+from actors.stats import Stats, Stopwatch
+from config import Settings, settings
+from models.rules.signing import Signer
 
 logger = logging.getLogger(__name__)
 
@@ -39,28 +51,11 @@ DELAY_POLL_MS = 100
 DELIVERIES_MAX = 1_000_000
 #: Delayed messages that a worker holds at once: their confirms, one each, have to fit between two
 #: heartbeats, and they themselves into memory.
-DELAYED_HELD_MAX = 1_000
+DELAYED_HELD_MAX = 500
+#: How soon a queue that is resumed is seen to be.
+HOLD_POLL_S = 0.25
 #: A fault that comes back at once (the record can't be written) must not spin.
 PUT_BACK_PAUSE_S = 1.0
-
-
-def connection_parameters(given: Settings) -> list[pika.URLParameters]:
-    """How to reach RabbitMQ, with a bound on every wait. Several URLs are split by `;`."""
-    parameters = []
-    for url in given.rabbitmq_url.split(";"):
-        try:
-            one = pika.URLParameters(url)
-        except (TypeError, ValueError):
-            raise SettingsError(
-                "RABBITMQ_URL: write it as amqp://user:password@host:port/vhost"
-            ) from None
-        one.heartbeat = given.heartbeat_s
-        one.blocked_connection_timeout = given.blocked_timeout_s
-        one.socket_timeout = given.connect_timeout_s
-        one.stack_timeout = given.connect_timeout_s * 2
-        one.connection_attempts = 1
-        parameters.append(one)
-    return parameters
 
 
 def queue_arguments(queue: str, *, length_max: int | None) -> dict[str, Any]:
@@ -87,30 +82,73 @@ def declarations(queue: str, length_max: int) -> dict[str, dict[str, Any]]:
     }
 
 
+def _middleware(given: Settings) -> list[Middleware]:
+    """In order: before-hooks run from the first to the last, after-hooks the other way.
+
+    What is around an actor's call is further inside the earlier it comes.
+    """
+    stats, crashes = Stats(), Crashes()
+    return [
+        LogContext(), stats, Heartbeat(given, stats, crashes.settle), MovesOn(), Pausing(), crashes,
+        Limits(), Retries(), Stopwatch(),
+    ]  # fmt: skip
+
+
 class Broker(RabbitmqBroker):
     """RabbitMQ with confirms, quorum queues and the safe consumer."""
 
     def __init__(self, given: Settings) -> None:
-        super().__init__(
-            confirm_delivery=True,
-            middleware=[Limits(), Retries()],
-        )
+        super().__init__(confirm_delivery=True, middleware=_middleware(given))
         self.parameters = connection_parameters(given)
         self.queue_length_max = given.queue_length_max
+
+    @property
+    def connection(self) -> Any:
+        """As Dramatiq's, the thread's own, but to any of the nodes."""
+        if getattr(self.state, "connection", None) is None:
+            self.state.connection = connect(self.parameters)
+            self.connections.add(self.state.connection)
+        return self.state.connection
+
+    @connection.deleter
+    def connection(self) -> None:
+        cast(Any, RabbitmqBroker).connection.fdel(self)
 
     @property
     def consumer_class(self) -> type["Consumer"]:
         return Consumer
 
+    @property
+    def channel(self) -> Any:
+        return Publishing(super().channel, self._forget_channel)
+
+    @channel.deleter
+    def channel(self) -> None:
+        self._forget_channel()
+
+    def _forget_channel(self) -> None:
+        cast(Any, RabbitmqBroker).channel.fdel(self)
+
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> "Consumer":
         if queue_name == dq_name(queue_name):
             timeout = min(timeout, DELAY_POLL_MS)
             prefetch = min(prefetch, DELAYED_HELD_MAX)
-        return cast(Consumer, super().consume(queue_name, prefetch, timeout))
+        try:
+            return cast(Consumer, super().consume(queue_name, prefetch, timeout))
+        except QueueMismatch as error:
+            # Only workers consume.
+            end_process(error)
 
     def _declare(self, queue: str, name: str) -> Any:
+        """Raises QueueMismatch where it exists with other arguments."""
         arguments = declarations(queue, self.queue_length_max)[name]
-        return self.channel.queue_declare(queue=name, durable=True, arguments=arguments)
+        try:
+            return self.channel.queue_declare(queue=name, durable=True, arguments=arguments)
+        except pika.exceptions.ChannelClosedByBroker as error:
+            if is_mismatch(error):
+                del self.channel
+                raise QueueMismatch(explain(error)) from error
+            raise
 
     def _declare_queue(self, queue_name: str) -> Any:
         return self._declare(queue_name, queue_name)
@@ -123,21 +161,55 @@ class Broker(RabbitmqBroker):
 
 
 class Consumer(_RabbitmqConsumer):
-    """Settles only what it delivered itself, by what is known of it."""
+    """Settles only what it delivered itself, by what is known of it.
+
+    Paused it takes nothing; held (see actors/controls.py), it keeps what it had asked for.
+    """
+
+    def __init__(self, broker: Broker, queue_name: str, prefetch: int, timeout: int) -> None:
+        # Not Dramatiq's own: that connects by itself, and not to any of the nodes.
+        self.broker, self.queue_name, self.logger = broker, queue_name, logger
+        self.known_tags: set[int] = set()
+        self._idle_s = timeout / 1000
+        self._prefetch = prefetch
+        self._consuming = False
+        try:
+            self.connection = connect(broker.parameters)
+            self._open()
+        except (pika.exceptions.AMQPConnectionError, pika.exceptions.AMQPChannelError) as error:
+            raise ConnectionClosed(error) from None
+        # Whether it has consumed since it was made, or since the last pause.
+        self.attached = False
+        self._attachment = Attachment()
+        # The messages of known_tags, for actors/holdings.py.
+        self.held: dict[int, Message[Any]] = {}
+        # Those of them that came while the queue is held.
+        self._parked: deque[Any] = deque()
 
     def __next__(self) -> Any:
+        if self._parked and not self._is_held():
+            return self._parked.popleft()
         delivery, body = self._receive()
         if delivery is None:
             return None
         try:
             message = self._decode(body)
         except DecodeError as error:
-            self._refuse(delivery.delivery_tag, body, error.__cause__ or error)
+            self._refuse(delivery.delivery_tag, body, first_cause(error))
             return None
         self.known_tags.add(delivery.delivery_tag)
+        self.held[delivery.delivery_tag] = message
         proxy: Any = _RabbitmqMessage(delivery.redelivered, delivery.delivery_tag, message)
         proxy.consumer = self
+        if self._is_held():
+            self._parked.append(proxy)
+            return None
         return proxy
+
+    def _is_held(self) -> bool:
+        """Of a paused queue what is here goes back at once, by way of Pausing."""
+        held_s = controls.held_for_s(self.queue_name)
+        return held_s > 0 and not controls.is_paused(self.queue_name)
 
     def _decode(self, body: bytes) -> Message[Any]:
         message = Message.decode(body)
@@ -147,7 +219,18 @@ class Consumer(_RabbitmqConsumer):
 
     def _receive(self) -> tuple[Any, bytes]:
         try:
+            if controls.is_paused(self.queue_name):
+                self._hold()
+                return None, b""
+            held_s = controls.held_for_s(self.queue_name)
+            # After a pause it consumes first: a held queue has its consumer.
+            if self._consuming and held_s and not self._await(held_s):
+                return None, b""
+            self._consuming = True
             delivery, _properties, body = next(self.iterator)
+            self.attached = True
+            if self._attachment.is_stale(delivered=delivery is not None, held=self.held):
+                self._begin_anew()
         except StopIteration:
             # The broker cancelled the consumer. Dramatiq would keep the delayed messages it
             # holds and get them a second time; as a lost connection it forgets them.
@@ -162,6 +245,41 @@ class Consumer(_RabbitmqConsumer):
             raise ConnectionClosed(error) from None
         return delivery, body
 
+    def _hold(self) -> None:
+        """Consume nothing for a moment; acks and heartbeats go on.
+
+        What was fetched ahead goes back. A fresh consumer begins where the pause ends.
+        """
+        if self._consuming:
+            self.channel.cancel()
+            self._consume()
+            self.attached = False
+        self._await(HOLD_POLL_S)
+
+    def _begin_anew(self) -> None:
+        """Go on with a fresh channel; what RabbitMQ handed to the old one goes back."""
+        old = self.channel
+        self._open()
+        old.close()
+
+    def _open(self) -> None:
+        channel = self.connection.channel()
+        channel.basic_qos(prefetch_count=self._prefetch)
+        self.channel = channel
+        self._consume()
+
+    def _consume(self) -> None:
+        """It begins when it is first asked for a message."""
+        self.iterator = self.channel.consume(self.queue_name, inactivity_timeout=self._idle_s)
+        self._consuming = False
+
+    def _await(self, limit_s: float) -> bool:
+        """Acks and heartbeats go on, for a moment; whether a message came meanwhile."""
+        self.connection.process_data_events(time_limit=min(self._idle_s, limit_s))
+        if not self.channel.is_open:
+            raise ConnectionClosed("the channel of a paused queue is gone")
+        return bool(self.channel.get_waiting_message_count())
+
     def requeue(self, messages: Iterable[Any]) -> None:
         """Forget delayed messages: RabbitMQ has them again as soon as this consumer is closed."""
         for _ in messages:
@@ -171,8 +289,17 @@ class Consumer(_RabbitmqConsumer):
         """Settle a message whose processing is over, or put it back where that is not certain."""
         if message.consumer is not self:
             logger.info("Not settling a message of a consumer that is gone; it comes again.")
-        elif getattr(message, "put_back", False):
-            time.sleep(PUT_BACK_PAUSE_S)
+            return
+        try:
+            self._settle(message)
+        finally:
+            # Last, for with none held a consumer may begin anew, and tags with it.
+            self.held.pop(message._tag, None)
+
+    def _settle(self, message: Any) -> None:
+        if getattr(message, "put_back", False):
+            if not getattr(message, "at_once", False):
+                time.sleep(PUT_BACK_PAUSE_S)
             if message._tag in self.known_tags:
                 self.known_tags.remove(message._tag)
                 self._put_back(message._tag)
@@ -188,7 +315,9 @@ class Consumer(_RabbitmqConsumer):
                 # Dramatiq itself refuses only what no actor of this process is for.
                 dead_letters.record(message, message._exception, "")
         except Exception:  # whatever is wrong with the database, the message has to stay
-            logger.exception("The record of a message can't be written; it goes back.")
+            logger.exception(
+                "The record of a message can't be written; it goes back.", extra=about(message)
+            )
             message.put_back = True
         self.ack(message)
 
@@ -208,6 +337,6 @@ class Consumer(_RabbitmqConsumer):
         self.connection.add_callback_threadsafe(partial(self.channel.basic_nack, tag, requeue=True))
 
 
-dramatiq.set_encoder(EnvelopeEncoder())
+dramatiq.set_encoder(EnvelopeEncoder(Signer(settings().signing_keys())))
 broker = Broker(settings())
 dramatiq.set_broker(broker)

@@ -25,6 +25,7 @@ UNIT_PRICE_MAX: Final = 90_000_000_000
 # One message: large enough to carry a full batch, small enough for the broker to like it.
 MESSAGE_COMMANDS_MAX: Final = 500
 MESSAGE_BYTES_MAX: Final = 1024 * KIB
+FAILURES_SELECTED_MAX: Final = 1_000
 
 # PostgreSQL's text can hold every character but NUL.
 NO_NUL: Final = r"^[^\x00]*\Z"
@@ -40,6 +41,13 @@ UnitPrice = Annotated[int, msgspec.Meta(ge=0, le=UNIT_PRICE_MAX)]
 Currency = Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}\Z")]
 ProductName = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=NO_NUL)]
 PlainText = Annotated[str, msgspec.Meta(pattern=NO_NUL)]
+# W3C Trace Context: version, trace id, parent id, flags.
+TraceParent = Annotated[str, msgspec.Meta(pattern=r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")]
+QueueName = Annotated[str, msgspec.Meta(min_length=1, max_length=100, pattern=NO_NUL)]
+ActorName = Annotated[str, msgspec.Meta(min_length=1, max_length=100, pattern=NO_NUL)]
+Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=300, pattern=NO_NUL)]
+RateLimit = Annotated[str, msgspec.Meta(pattern=r"^[1-9][0-9]{0,8}/[smh]\Z")]
+SearchText = Annotated[str, msgspec.Meta(min_length=1, max_length=300, pattern=NO_NUL)]
 MovedTo = Literal["shipped", "delivered", "cancelled", "returned"]
 AdjustmentReason = Literal["received", "returned", "damaged", "lost", "found", "correction"]
 
@@ -51,7 +59,16 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quantity: Quantity
 
 
-class PlaceOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Who asked for a change by hand, for the audit log. key_id, name: of the API key."""
+
+    key_id: Annotated[str, msgspec.Meta(max_length=100, pattern=NO_NUL)]
+    name: Annotated[str, msgspec.Meta(max_length=100, pattern=NO_NUL)]
+    address: Annotated[str, msgspec.Meta(max_length=100, pattern=NO_NUL)] = ""
+    agent: Annotated[str, msgspec.Meta(max_length=300, pattern=NO_NUL)] = ""
+
+
+class PlaceOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Confirm an order if there is stock for all of it, reject it otherwise."""
 
     id: CommandId
@@ -59,9 +76,11 @@ class PlaceOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     customer_id: CustomerId
     lines: Annotated[list[Line], msgspec.Meta(min_length=1, max_length=LINES_MAX)]
     metadata: dict[PlainText, PlainText]
+    # Where the client's own trace goes on; without one, the id stands for the trace.
+    traceparent: TraceParent | None = None
 
 
-class MoveOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class MoveOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Move an order to another status. if_version: only if it is at that version."""
 
     id: CommandId
@@ -70,9 +89,11 @@ class MoveOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     to: MovedTo
     restock: bool = True
     if_version: int | None = None
+    traceparent: TraceParent | None = None
+    origin: Origin | None = None
 
 
-class PutProduct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PutProduct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Create or replace a product; a new one starts with no stock."""
 
     id: CommandId
@@ -81,9 +102,10 @@ class PutProduct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: ProductName
     unit_price: UnitPrice
     currency: Currency
+    traceparent: TraceParent | None = None
 
 
-class AdjustStock(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class AdjustStock(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Put units on hand (delta > 0) or take them off (delta < 0)."""
 
     id: CommandId
@@ -91,10 +113,87 @@ class AdjustStock(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sku: Sku
     delta: Delta
     reason: AdjustmentReason
+    traceparent: TraceParent | None = None
+    origin: Origin | None = None
 
 
-Command = PlaceOrder | MoveOrder | PutProduct | AdjustStock
-AnyCommand = TypeVar("AnyCommand", PlaceOrder, MoveOrder, PutProduct, AdjustStock)
+class FailureFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Which open failures; every member narrows it. up_to_id: none that came later than seen.
+
+    subject: what it is about, as `order:ID`, `command:ID`, `sku:SKU` or `customer:ID`;
+    text: words of its error and traceback, as a search engine takes them; actor: '' for what is no
+    message of ours.
+    """
+
+    up_to_id: Annotated[int, msgspec.Meta(ge=0)]
+    ids: Annotated[list[int], msgspec.Meta(max_length=FAILURES_SELECTED_MAX)] | None = None
+    actor: Annotated[str, msgspec.Meta(max_length=100, pattern=NO_NUL)] | None = None
+    queue: QueueName | None = None
+    error_class: SearchText | None = None
+    subject: SearchText | None = None
+    text: SearchText | None = None
+    failed_after: datetime | None = None
+    failed_before: datetime | None = None
+
+
+class RetryFailures(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="retry_failures", tag_field="do"
+):
+    """Put failures back; their commands are pending again."""
+
+    filter: FailureFilter
+
+
+class DiscardFailures(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="discard_failures", tag_field="do"
+):
+    """Settle failures without trying again; their commands stay `failed`."""
+
+    filter: FailureFilter
+    reason: Reason
+
+
+class PauseQueue(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="pause_queue", tag_field="do"
+):
+    """Workers take no message from a queue until it is resumed; intake goes on."""
+
+    queue: QueueName
+    reason: Reason
+
+
+class ResumeQueue(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="resume_queue", tag_field="do"
+):
+    """Workers take messages from a queue again."""
+
+    queue: QueueName
+
+
+class SetRateLimit(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="set_rate_limit", tag_field="do"
+):
+    """Limit an actor's messages, over all workers. None: what its settings say."""
+
+    actor: ActorName
+    rate_limit: RateLimit | None
+
+
+Action = RetryFailures | DiscardFailures | PauseQueue | ResumeQueue | SetRateLimit
+
+
+class Operate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Something an operator does to the system itself."""
+
+    id: CommandId
+    at: datetime
+    origin: Origin
+    action: Action
+    traceparent: TraceParent | None = None
+
+
+Command = PlaceOrder | MoveOrder | PutProduct | AdjustStock | Operate
+AnyCommand = TypeVar("AnyCommand", PlaceOrder, MoveOrder, PutProduct, AdjustStock, Operate)
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -111,6 +210,7 @@ ROUTES: Final[dict[type[Command], Route]] = {
     MoveOrder: Route("move_order", "move_orders", "holdfast.moves"),
     PutProduct: Route("put_product", "put_products", "holdfast.products"),
     AdjustStock: Route("adjust_stock", "adjust_stock", "holdfast.stock"),
+    Operate: Route("operate", "operate", "holdfast.operations"),
 }
 ROUTES_BY_ACTOR: Final = {route.actor: route for route in ROUTES.values()}
 
@@ -135,6 +235,12 @@ def split(batch: msgspec.Raw) -> list[msgspec.Raw]:
     return msgspec.json.decode(batch, type=list[msgspec.Raw])
 
 
+def trace_id(command: Command) -> str:
+    """The trace that a command belongs to, 32 hex digits: the client's own, or its id."""
+    parent = command.traceparent
+    return command.id.replace("-", "") if parent is None else parent[3:35]
+
+
 def decode(kind: type[AnyCommand], batch: msgspec.Raw) -> list[AnyCommand]:
     """The commands of a batch. Raises msgspec.ValidationError where one breaks the contract."""
     commands: list[AnyCommand] = _decoders[kind].decode(batch)
@@ -157,5 +263,5 @@ def sketch(batch: msgspec.Raw) -> list[Sketch]:
     """The commands of a batch of any kind; none where they can't be read."""
     try:
         return _sketches.decode(batch)
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return []

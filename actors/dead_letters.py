@@ -1,15 +1,18 @@
 """What could not be processed: on record in PostgreSQL, with its cause, until someone acts."""
 
 import logging
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
 import peewee
-from dramatiq.message import Message
+from dramatiq.common import current_millis
 
-from actors import commands
+from actors import audit, commands
 from actors.commands import ROUTES, ROUTES_BY_ACTOR, PlaceOrder
+from actors.envelope import for_the_record
+from actors.subjects import subjects, trace_id
 from models.database import database, transaction
 from models.queries import dead_letters as queries
 from models.queries import inbox, orders
@@ -20,6 +23,8 @@ from models.rules.refusals import PROCESSING_FAILED, refuse
 
 logger = logging.getLogger(__name__)
 
+_FOREVER = 2**63
+
 FAILURE = refuse(
     PROCESSING_FAILED,
     "An error on our side stopped it. Operators can see it and put it back; nothing is lost.",
@@ -27,9 +32,34 @@ FAILURE = refuse(
 
 
 def record(message: Any, error: BaseException, traceback: str) -> None:
-    """Record a message that failed for good, and set the outcome of its commands to `failed`."""
-    received = _received(message)
-    letter = DeadLetter(
+    """Record a message that failed for good, and set the outcome of its commands to `failed`.
+
+    What is on record and open already is counted there: a publish that was not confirmed, for
+    RabbitMQ was short of memory, may have left several copies.
+    """
+    batch = message.kwargs["commands"]
+    received = _received(batch)
+    letter = _letter(message, error, traceback, received)
+    route = ROUTES_BY_ACTOR.get(message.actor_name)
+    with transaction():
+        # First, for with its commands locked copies of a message take turns.
+        failed = queries.fail_commands(route.kind, received, FAILURE) if route else {}
+        if not queries.count_again(letter):
+            queries.insert(letter)
+        if route is None:
+            return
+        if route.kind == ROUTES[PlaceOrder].kind:
+            readable = inbox.claimed(_readable_orders(batch), failed)
+            _show_failed([_failed_order(command, failed[command.id]) for command in readable])
+        # After the commands, as the actors do it: the other way round it is a deadlock.
+        audit.note_unread(message.actor_name, batch)
+
+
+def _letter(
+    message: Any, error: BaseException, traceback: str, received: Sequence[inbox.Received]
+) -> DeadLetter:
+    batch = message.kwargs["commands"]
+    return DeadLetter(
         message_id=message.message_id,
         queue=message.queue_name,
         actor=message.actor_name,
@@ -37,18 +67,12 @@ def record(message: Any, error: BaseException, traceback: str) -> None:
         error_class=type(error).__name__,
         error=str(error)[:2000],
         traceback=traceback,
-        body=message.encode(),
+        body=for_the_record(message),
         command_ids=[command.id for command in received],
+        subjects=subjects(batch),
+        trace_id=trace_id(batch),
+        first_failed_ms=min(message.options.get("first_failed_at", _FOREVER), current_millis()),
     )
-    with transaction():
-        queries.insert(letter)
-        route = ROUTES_BY_ACTOR.get(message.actor_name)
-        if route is None:
-            return
-        failed = queries.fail_commands(route.kind, received, FAILURE)
-        if route.kind == ROUTES[PlaceOrder].kind:
-            readable = inbox.claimed(_readable_orders(message), failed)
-            _show_failed([_failed_order(command, failed[command.id]) for command in readable])
 
 
 def record_malformed(queue: str, body: bytes, error: BaseException) -> None:
@@ -58,30 +82,10 @@ def record_malformed(queue: str, body: bytes, error: BaseException) -> None:
             DeadLetter(
                 message_id="", queue=queue, actor="", attempts=1,
                 error_class=type(error).__name__, error=str(error)[:2000], traceback="",
-                body=body, command_ids=[],
+                body=body, command_ids=[], subjects=[], trace_id="",
+                first_failed_ms=current_millis(),
             )
         )  # fmt: skip
-
-
-def requeue(broker: Any, letter_id: int) -> None:
-    """Put a dead letter back: its commands are pending again and its message is published.
-
-    Raises LookupError where there is no such letter, it was put back already, or its message
-    can't be read.
-    """
-    with transaction():
-        body = queries.reopen(letter_id)
-        if body is None:
-            raise LookupError(
-                f"dead letter {letter_id} is not there, was put back before, or is not one of our "
-                "messages"
-            )
-        try:
-            message = Message.decode(body)
-        except Exception as error:  # whatever it is about the body, the answer is the same
-            raise LookupError(f"dead letter {letter_id} can't be read, so not put back") from error
-        # Published last: an error here rolls the rest back, and a message too many is a no-op.
-        broker.enqueue(message.copy(options={"retries": 0}), delay=0)
 
 
 def _show_failed(rows: list[OrderRow]) -> None:
@@ -93,17 +97,14 @@ def _show_failed(rows: list[OrderRow]) -> None:
         logger.exception("Only the outcomes of failed orders are shown.")
 
 
-def _received(message: Any) -> list[inbox.Received]:
-    return [
-        inbox.Received(c.id, c.order_id or c.sku, c.at)
-        for c in commands.sketch(message.kwargs["commands"])
-    ]
+def _received(batch: msgspec.Raw) -> list[inbox.Received]:
+    return [inbox.Received(c.id, c.order_id or c.sku, c.at) for c in commands.sketch(batch)]
 
 
-def _readable_orders(message: Any) -> list[PlaceOrder]:
+def _readable_orders(batch: msgspec.Raw) -> list[PlaceOrder]:
     try:
-        return commands.decode(PlaceOrder, message.kwargs["commands"])
-    except (msgspec.DecodeError, RecursionError):
+        return commands.decode(PlaceOrder, batch)
+    except (ValueError, RecursionError):
         return []
 
 

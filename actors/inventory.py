@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import dramatiq
 import msgspec
 
+from actors import audit
 from actors.broker import broker
 from actors.commands import ON_HAND_MAX, ROUTES, AdjustStock, PutProduct, decode
 from actors.group_commit import GroupCommit
+from actors.stats import recorder
 from config import settings
 from models.database import transaction
 from models.queries import inbox, stock
@@ -41,6 +43,7 @@ def _put(commands: Sequence[PutProduct]) -> None:
         latest = {c.sku: Product(c.sku, c.name, c.unit_price, c.currency) for c in mine}
         if latest:
             stock.put_products(latest.values())
+    recorder.decided(ROUTES[PutProduct].actor, commands, mine, 0)
 
 
 def _adjust(commands: Sequence[AdjustStock]) -> None:
@@ -63,7 +66,10 @@ def _adjust(commands: Sequence[AdjustStock]) -> None:
                 if refusal is None
             ]
         )
-        inbox.record_refusals([(c.id, refusal) for c, refusal in decided if refusal is not None])
+        refused = [(c.id, refusal) for c, refusal in decided if refusal is not None]
+        inbox.record_refusals(refused)
+        audit.note(mine)
+    recorder.decided(ROUTES[AdjustStock].actor, commands, mine, len(refused))
 
 
 _putting = GroupCommit(_put, commands_max=settings().transaction_commands_max)

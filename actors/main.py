@@ -1,11 +1,14 @@
-"""What a worker process runs: `dramatiq actors.main`."""
+"""What a worker process runs: `python -m actors`."""
 
-import logging
 import sys
 
 import actors.inventory
+import actors.operations
 import actors.orders
+from actors import logs
 from actors.broker import broker
+from actors.log_context import CurrentMessage
+from actors.tracing import Spans, Tracing
 from config import settings
 from models.database import configure
 
@@ -13,4 +16,6 @@ __all__ = ["actors", "broker"]
 
 sys.setswitchinterval(settings().switch_interval_s)
 configure(settings(), application_name="holdfast-worker")
-logging.getLogger("pika").setLevel(logging.WARNING)
+logs.configure("worker").addFilter(CurrentMessage())
+if settings().tracing:
+    broker.add_middleware(Spans(Tracing("worker", settings())))

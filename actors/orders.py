@@ -5,9 +5,11 @@ from collections.abc import Mapping, Sequence
 import dramatiq
 import msgspec
 
+from actors import audit
 from actors.broker import broker
 from actors.commands import ROUTES, MoveOrder, PlaceOrder, decode, encode, join
 from actors.group_commit import GroupCommit
+from actors.stats import recorder
 from config import settings
 from models.database import transaction
 from models.queries import inbox, orders, stock
@@ -20,6 +22,8 @@ from models.rules.refusals import UNKNOWN_ORDER, refuse
 
 #: Asked for this often and still not decided (some hours), its order never was accepted.
 WAITS_MAX = 1_000
+NEVER_ACCEPTED = "This order was never accepted."
+NO_LONGER_KEPT = "This order is of a month that is no longer kept."
 
 
 @dramatiq.actor(
@@ -65,9 +69,9 @@ def _place(commands: Sequence[PlaceOrder]) -> None:
         ]
         orders.insert(rows)
         stock.write_movements(_allocations(decisions, levels))
-        inbox.record_refusals(
-            [(d.order_id, d.refusal) for d in decisions if not isinstance(d, Allocation)]
-        )
+        refused = [(d.order_id, d.refusal) for d in decisions if not isinstance(d, Allocation)]
+        inbox.record_refusals(refused)
+    recorder.decided(ROUTES[PlaceOrder].actor, commands, mine, len(refused))
 
 
 _placing = GroupCommit(_place, commands_max=settings().transaction_commands_max)
@@ -113,7 +117,8 @@ def _apply_moves(moves: Sequence[MoveOrder], *, give_up: bool = False) -> set[st
     """
     with transaction():
         locked = orders.lock(move.order_id for move in moves)
-        ready = [move for move in moves if give_up or move.order_id in locked]
+        gone = orders.gone({move.order_id for move in moves} - locked.keys())
+        ready = [m for m in moves if give_up or m.order_id in locked or m.order_id in gone]
         claims = inbox.claim(
             ROUTES[MoveOrder].kind, [Received(m.id, m.order_id, m.at) for m in ready]
         )
@@ -129,10 +134,15 @@ def _apply_moves(moves: Sequence[MoveOrder], *, give_up: bool = False) -> set[st
         moved = [decision for decision in decisions if isinstance(decision, Moved)]
         _write_moved(moved, locked)
         refused = [(d.move.command_id, d.refusal) for d in decisions if isinstance(d, NotMoved)]
-        unknown = refuse(UNKNOWN_ORDER, "This order was never accepted.")
-        refused += [(m.id, unknown) for m in mine if m.order_id not in locked]
+        refused += [
+            (m.id, refuse(UNKNOWN_ORDER, NO_LONGER_KEPT if m.order_id in gone else NEVER_ACCEPTED))
+            for m in mine
+            if m.order_id not in locked
+        ]
         inbox.record_refusals(refused)
-    return set() if give_up else {m.order_id for m in moves if m.order_id not in locked}
+        audit.note(mine)
+    recorder.decided(ROUTES[MoveOrder].actor, ready, mine, len(refused))
+    return {move.order_id for move in moves} - {move.order_id for move in ready}
 
 
 _moving = GroupCommit(_apply_moves, commands_max=settings().transaction_commands_max)

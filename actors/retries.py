@@ -2,9 +2,11 @@
 
 | why | what happens |
 |---|---|
-| limited | waits, and the wait does not count |
+| limited | waits where it is, with its queue, and the wait does not count |
 | the database is away | waits where it is, longer each time |
 | another fault that passes (broker away, deadlock, time-out) | retried until it passes |
+| a suspect that can't run alone, for another hangs | goes back, uncounted |
+| its process dies of it | a batch is split, a single command is a dead letter: actors/crashes.py |
 | anything else, in a batch of several | split into single commands |
 | anything else, in a single command | retried a few times, then a dead letter on record |
 
@@ -17,14 +19,15 @@ import time
 import traceback
 from typing import Any
 
-import msgspec
 import pika.exceptions
-from dramatiq.common import compute_backoff
+from dramatiq.common import compute_backoff, current_millis
 from dramatiq.errors import BrokerConnectionError
 from dramatiq.message import Message, generate_unique_id
 from dramatiq.middleware import Retries as DramatiqRetries
 
 from actors import commands, dead_letters
+from actors.controls import controls
+from actors.crashes import NotAlone, WorkerDied
 from actors.limits import Limited
 from models.database import is_transient, lost_connection
 
@@ -50,6 +53,9 @@ def passes_by_itself(error: BaseException) -> bool:
 
 
 def _worth_a_retry(retries: int, error: BaseException) -> bool:
+    if isinstance(error, WorkerDied):
+        # It was tried often enough.
+        return False
     return passes_by_itself(error) or retries < RETRIES_MAX
 
 
@@ -72,6 +78,11 @@ class Retries(DramatiqRetries):
     ) -> None:
         if exception is None:
             self._outage_attempts = 0
+            return
+        if isinstance(exception, NotAlone):
+            # It has waited long enough; another process may have room.
+            logger.warning("Message %s goes back to its queue: %s.", message.message_id, exception)
+            message.put_back = message.at_once = True
             return
         if lost_connection(exception):
             self._sit_out(message)
@@ -96,8 +107,11 @@ class Retries(DramatiqRetries):
 
     def _settle(self, broker: Any, message: Any, result: Any, exception: BaseException) -> None:
         if isinstance(exception, Limited):
-            broker.enqueue(message, delay=exception.delay_ms)
+            # In the delay queue it would be past the bound of its own.
+            controls.hold(message.queue_name, exception.delay_ms / 1000, exception.limits_version)
+            message.put_back = message.at_once = True
             return
+        message.options.setdefault("first_failed_at", current_millis())
         passes = passes_by_itself(exception)
         singles = [] if passes else _singles(message)
         if singles:
@@ -123,7 +137,7 @@ def _singles(message: Any) -> list[Message[Any]]:
     """One message per command, for a batch of several that can be read."""
     try:
         batch = commands.split(message.kwargs["commands"])
-    except (KeyError, msgspec.DecodeError, RecursionError):
+    except (KeyError, ValueError, RecursionError):
         return []
     if len(batch) < 2:
         return []
