@@ -1,49 +1,56 @@
 """The command `holdfast`: what operators and platforms call beside the processes themselves."""
 
 import argparse
-import logging
 import sys
 import threading
 from collections.abc import Sequence
 
 import peewee
-from dramatiq.errors import BrokerConnectionError
-from pika.exceptions import AMQPError
 
+from actors import logs
+from actors.terminal import failures, health, partitions, queues, reconcile, top
 from config import SettingsError, settings
-from models import housekeeping
+from models import migrate
 from models.database import configure
-from models.migrate import migrate
-from models.queries import api_keys, dead_letters
+from models.queries import api_keys
 from models.queries.api_keys import SCOPES
-
-#: Months are long; an hour is soon enough, and costs nothing.
-CLOCK_EVERY_S = 3600.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     options = _parser().parse_args(arguments)
+    logs.configure("clock" if options.run is _clock else "cli")
     try:
         if options.run is not _up:
             configure(settings(), application_name="holdfast-cli")
         return int(options.run(options) or 0)
-    except (SettingsError, LookupError, ValueError) as error:
-        return _complain(str(error))
+    except (SettingsError, LookupError, ValueError, ConnectionError) as error:
+        return _complain(str(error), options.trouble)
     except (peewee.DatabaseError, peewee.InterfaceError) as error:
-        return _complain(f"the database says: {error}")
-    except (BrokerConnectionError, AMQPError) as error:
-        return _complain(f"RabbitMQ can't be reached: {error!r}")
+        return _complain(f"the database says: {error}", options.trouble)
+    except Exception as error:  # which are RabbitMQ's is asked late: see _is_of_rabbitmq
+        if not _is_of_rabbitmq(error):
+            raise
+        return _complain(f"RabbitMQ can't be reached: {error!r}", options.trouble)
 
 
-def _complain(text: str) -> int:
+def _is_of_rabbitmq(error: Exception) -> bool:
+    # To load its libraries takes longer than most tasks, and few need them.
+    from dramatiq.errors import BrokerConnectionError  # noqa: PLC0415
+    from pika.exceptions import AMQPError  # noqa: PLC0415
+
+    return isinstance(error, (BrokerConnectionError, AMQPError))
+
+
+def _complain(text: str, code: int) -> int:
     print(f"holdfast: {text.strip()}", file=sys.stderr)
-    return 1
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="holdfast", description=__doc__)
+    # The exit code of what went wrong, unless a task needs that one for something else.
+    parser.set_defaults(trouble=1)
     tasks = parser.add_subparsers(required=True, metavar="TASK")
 
     def task(name: str, run: object, text: str) -> argparse.ArgumentParser:
@@ -52,8 +59,10 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     task("up", _up, "Start the whole system here, as `make run` does.")
-    task("migrate", _migrate, "Bring the database up to date.")
-    task("clock", _clock, "Run the periodic work: partitions made ahead, old counters removed.")
+    task("migrate", _migrate, "Bring the database up to date.").add_argument(
+        "--wait", action="store_true", help="change nothing; return when somebody else has done it"
+    )
+    task("clock", _clock, "Run the periodic work, and watch the queues.")
 
     keys = task("keys", None, "Create, list and revoke API keys.").add_subparsers(
         required=True, metavar="ACTION"
@@ -71,13 +80,12 @@ def _parser() -> argparse.ArgumentParser:
         "ensure-development", help="Register API_KEY with every scope and no rate limit."
     ).set_defaults(run=_ensure_development_key)
 
-    failures = task("failures", None, "Show and put back what failed.").add_subparsers(
-        required=True, metavar="ACTION"
-    )
-    failures.add_parser("list", help="The newest failures.").set_defaults(run=_list_failures)
-    retry = failures.add_parser("retry", help="Put a failed message back.")
-    retry.add_argument("id", type=int, help="as `failures list` shows it")
-    retry.set_defaults(run=_retry_failure)
+    top.add_tasks(tasks)
+    reconcile.add_tasks(tasks)
+    partitions.add_tasks(tasks)
+    failures.add_tasks(tasks, _new_id)
+    queues.add_tasks(tasks, _new_id)
+    health.add_tasks(tasks)
     return parser
 
 
@@ -88,13 +96,19 @@ def _up(_options: argparse.Namespace) -> int:
     return up.main()
 
 
-def _migrate(_options: argparse.Namespace) -> None:
-    applied = migrate(settings().partitions_ahead)
+def _migrate(options: argparse.Namespace) -> None:
+    if options.wait:
+        migrate.wait()
+        return
+    applied = migrate.migrate(settings().partitions_ahead)
     print("Applied: " + (", ".join(applied) or "nothing, the database was up to date."))
 
 
 def _clock(_options: argparse.Namespace) -> None:
-    housekeeping.run_for_ever(settings().partitions_ahead, CLOCK_EVERY_S, threading.Event())
+    # The other tasks need no broker.
+    from actors import clock  # noqa: PLC0415
+
+    clock.run_for_ever(settings(), threading.Event())
 
 
 def _create_key(options: argparse.Namespace) -> None:
@@ -125,23 +139,11 @@ def _revoke_key(options: argparse.Namespace) -> None:
     print(f"{options.id} is revoked; web processes may take it for a few seconds more.")
 
 
-def _list_failures(_options: argparse.Namespace) -> None:
-    rows = dead_letters.newest(50)
-    for id_, failed_at, _queue, actor, attempts, kind, error, commands, requeued_at in rows:
-        state = "put back" if requeued_at else "failed"
-        print(f"{id_}  {failed_at:%Y-%m-%d %H:%M:%S}  {state:8}  {actor or '?'}  "
-              f"{commands} commands, {attempts} attempts  {kind}: {error}")  # fmt: skip
-    if not rows:
-        print("Nothing has failed.")
+def _new_id() -> str:
+    """The id of a command, as the front door mints it, so that its API knows it as one of ours."""
+    from web.ids import COMMAND, IdMint  # noqa: PLC0415
 
-
-def _retry_failure(options: argparse.Namespace) -> None:
-    # The broker is only needed here.
-    from actors import dead_letters as letters  # noqa: PLC0415
-    from actors.broker import broker  # noqa: PLC0415
-
-    letters.requeue(broker, options.id)
-    print(f"{options.id} is put back.")
+    return IdMint(settings().secret_key.encode()).new(COMMAND)
 
 
 if __name__ == "__main__":

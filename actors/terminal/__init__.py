@@ -1,0 +1,1 @@
+"""What operators do from a terminal: `holdfast failures`, `holdfast queues`, `holdfast top`."""
