@@ -13,9 +13,10 @@ from models.rules.order_status import FAILED, REJECTED
 from web.batcher import Batcher, TooManyWaitingError
 from web.decisions import Decisions
 from web.intake import Intake, Taken, Wanted
-from web.problems import decided_against
-from web.reading import Reader
+from web.problems import Gone, decided_against
+from web.reading import Lists, Reader
 from web.requests import etag, wait_s
+from web.tracing import tell_trace, traceparent
 from web.types import AcceptedView, Links
 from web.views import inventory_view, order_view
 
@@ -25,10 +26,11 @@ _encode = msgspec.json.encode
 
 
 class Reads:
-    """Reads by id, coalesced: concurrent callers share a statement."""
+    """Reads by id, coalesced: concurrent callers share a statement. `lists`: all other reads."""
 
-    def __init__(self, reader: Reader, waiting_max: int) -> None:
+    def __init__(self, reader: Reader, lists: Lists, waiting_max: int) -> None:
         self.reader = reader
+        self.lists = lists
 
         def batched(read: Any) -> Batcher[str, Any]:
             return Batcher(
@@ -40,7 +42,11 @@ class Reads:
         self._inventory: Batcher[str, reads.InventoryRow | None] = batched(reads.inventory_by_sku)
 
     async def order(self, order_id: str) -> reads.FoundOrder | None:
-        return await self._orders.submit(order_id)
+        """An order, None where it is not decided yet. Raises Gone: it is not kept."""
+        found = await self._orders.submit(order_id)
+        if found is not None and found.gone:
+            raise Gone(order_id)
+        return found
 
     async def command(self, command_id: str) -> reads.FoundCommand | None:
         return await self._commands.submit(command_id)
@@ -66,7 +72,12 @@ class Changes:
 
     async def answer(self, req: Any, resp: Any, wanted: Wanted, link: Any) -> None:
         """Take one change. link: makes the address of what it makes from its id."""
+        parent = traceparent(req)
+        if parent is not None:
+            wanted = wanted._replace(traceparent=parent)
         taken = await self.intake.take(req.context.client, wanted)
+        req.context.command_id = taken.id
+        tell_trace(req, resp)
         address = link(taken.id)
         resp.set_header("Location", address)
         if taken.replayed:
@@ -75,8 +86,11 @@ class Changes:
         if seconds is not None:
             resp.set_header("Preference-Applied", f"wait={seconds}")
             # It is taken: neither a shutdown nor a database that is away may turn that into an
-            # error, or a client without a key would order again.
-            with suppress(asyncio.CancelledError, peewee.PeeweeException, TooManyWaitingError):
+            # error, or a client without a key would order again. Nor may a replay be one, where
+            # what was decided long ago can't be shown any more.
+            with suppress(
+                asyncio.CancelledError, peewee.PeeweeException, TooManyWaitingError, Gone
+            ):
                 outcome = await self._decisions.wait(taken.id, seconds)
                 if outcome is not None:
                     await self._answer_decided(resp, taken, outcome)

@@ -3,46 +3,79 @@
 import asyncio
 import logging
 import signal
+from functools import partial
 from typing import Any
 
 import falcon.asgi
+import msgspec
 import peewee
 
+from actors.commands import ROUTES, PlaceOrder
+from actors.tracing import Tracing
 from config import Settings
 from models.database import configure, is_transient
 from web import commands, health, inventory, orders, problems
 from web.answers import Changes, Reads
 from web.auth import Authentication, Keyring
+from web.backlog import Backlog, keep_watch
 from web.batcher import TooManyWaitingError
+from web.dashboard.wiring import Dashboard, dashboard
 from web.decisions import Decisions
+from web.exporter import Exporter
 from web.ids import IdMint
 from web.intake import Intake
+from web.metrics import figures
+from web.openapi.document import document
+from web.openapi.reference import OpenApi
 from web.problems import unavailable
 from web.publisher import Publisher
 from web.rate_limit import ClientLimits
 from web.reading import Reader
+from web.replicas import Replicas
+from web.requests import whole_body
+from web.spans import RequestSpans
+from web.telemetry import Telemetry
+from web.tracing import about
 
 logger = logging.getLogger(__name__)
 
 #: A read that takes longer than this answers 503 rather than holding its caller.
 READ_TIMEOUT_MS = 5_000
 
-App = falcon.asgi.App[Any, Any]
+
+class App(falcon.asgi.App[Any, Any]):
+    """Falcon's, with bodies that come whole or not at all."""
+
+    # As Falcon's own, which overrides WSGI's.
+    async def __call__(  # type: ignore[override]
+        self, scope: Any, receive: Any, send: Any
+    ) -> None:
+        if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD"):
+            receive = whole_body(receive)
+        await super().__call__(scope, receive, send)
 
 
 class Lifecycle:
     """Falcon middleware: what starts and stops with the process."""
 
     def __init__(
-        self, publisher: Publisher, intake: Intake, decisions: Decisions, fitness: health.Health
-    ) -> None:
+        self, publisher: Publisher, intake: Intake, backlog: Backlog, decisions: Decisions,
+        fitness: health.Health, pages: Dashboard, replicas: Replicas,
+    ) -> None:  # fmt: skip
         self._publisher = publisher
+        self._backlog = backlog
+        self._watch: asyncio.Task[None] | None = None
         self._intake = intake
         self._decisions = decisions
         self._fitness = fitness
+        self._pages = pages
+        self._replicas = replicas
 
     async def process_startup(self, _scope: Any, _event: Any) -> None:
         self._publisher.start()
+        self._replicas.start()
+        look = partial(self._publisher.length, ROUTES[PlaceOrder].queue)
+        self._watch = asyncio.create_task(keep_watch(self._backlog, look))
         loop = asyncio.get_running_loop()
         stop = signal.getsignal(signal.SIGTERM)
 
@@ -57,11 +90,16 @@ class Lifecycle:
     async def process_shutdown(self, _scope: Any, _event: Any) -> None:
         self._drain()
         await self._intake.drain()
+        if self._watch is not None:
+            self._watch.cancel()
         await self._publisher.close()
+        self._replicas.close()
+        self._pages.close()
 
     def _drain(self) -> None:
         self._fitness.draining = True
         self._decisions.give_up()
+        self._pages.drain()
 
 
 def create_app(given: Settings) -> App:
@@ -70,18 +108,29 @@ def create_app(given: Settings) -> App:
     reader = Reader(given.read_threads)
     publisher = Publisher(given)
     mint = IdMint(given.secret_key.encode())
-    intake = Intake(given, mint, publisher, reader)
-    found = Reads(reader, given.publish_waiting_max)
+    backlog = Backlog(given.queue_length_max, above=given.shed_above, below=given.shed_below)
+    intake = Intake(given, mint, publisher, reader, backlog)
+    replicas = Replicas(given, reader)
+    found = Reads(reader, replicas, given.publish_waiting_max)
     decisions = Decisions(reader)
     changes = Changes(intake, decisions, found)
-    fitness = health.Health(publisher, reader)
+    fitness = health.Health(publisher, reader, backlog)
     keyring = Keyring(reader, given.api_key_cache_s)
     limits = ClientLimits(given.rate_limit_storage_url)
+    pages = dashboard(
+        given, keyring=keyring, charge=limits.charge, reader=reader, lists=replicas, found=found,
+        intake=intake, decisions=decisions, mint=mint,
+    )  # fmt: skip
 
-    app: App = falcon.asgi.App(
+    exporter = Exporter() if given.web_metrics_port else None
+    spans = [RequestSpans(Tracing("web", given))] if given.tracing else []
+    app = App(
         middleware=[
-            Lifecycle(publisher, intake, decisions, fitness),
+            Telemetry(figures, exporter),
+            *spans,
+            Lifecycle(publisher, intake, backlog, decisions, fitness, pages, replicas),
             Authentication(keyring, limits.charge),
+            pages.middleware,
         ]
     )
     app.req_options.strip_url_path_trailing_slash = False
@@ -91,7 +140,15 @@ def create_app(given: Settings) -> App:
     app.add_error_handler(peewee.InterfaceError, _on_database_error)
     app.add_error_handler(TooManyWaitingError, _on_overload)
 
-    for path, resource in {
+    routes = {**_api(changes, found, mint), "/readyz": health.Ready(fitness), **pages.routes}
+    for path, resource in routes.items():
+        app.add_route(path, resource)
+    return app
+
+
+def _api(changes: Changes, found: Reads, mint: IdMint) -> dict[str, object]:
+    """The resources of the contract, docs/api.md, by their paths."""
+    return {
         "/v1/orders": orders.Orders(changes, found),
         "/v1/order-batches": orders.OrderBatches(changes),
         "/v1/orders/{order_id}": orders.Order(changes, found, mint),
@@ -104,17 +161,18 @@ def create_app(given: Settings) -> App:
         "/v1/inventory/{sku}/movements": inventory.Movements(found),
         "/v1/commands/{command_id}": commands.Command(found, mint),
         "/livez": health.Live(),
-        "/readyz": health.Ready(fitness),
-    }.items():
-        app.add_route(path, resource)
-    return app
+        "/openapi.json": OpenApi(msgspec.json.encode(document())),
+    }
 
 
 async def _on_database_error(req: Any, resp: Any, error: Exception, params: Any) -> None:
     if not is_transient(error):
         await problems.answer_bug(req, resp, error, params)
         return
-    logger.warning("%s %s: the database can't answer: %s", req.method, req.path, error)
+    logger.warning(
+        "%s %s: the database can't answer: %s", req.method, req.path, error,
+        extra=about(req),
+    )  # fmt: skip
     await problems.answer(req, resp, unavailable("The database can't answer now"), params)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import peewee
 
@@ -16,9 +16,18 @@ from web.reading import Reader
 CACHE_MAX = 10_000
 #: While the database is away, a key known this long ago is still taken.
 STALE_MAX_S = 600.0
+#: So long does a known key wait for the database to say that it is still good.
+KNOWN_WAIT_S = 0.3
 
 
 _OPEN: dict[str, tuple[str, ...]] = {}
+
+
+class Asking(NamedTuple):
+    """A look-up that is under way. since: monotonic."""
+
+    since: float
+    task: asyncio.Task[Key | None]
 
 
 class Keyring:
@@ -29,38 +38,62 @@ class Keyring:
         self._cache_s = cache_s
         self._known: dict[bytes, tuple[float, Key]] = {}
         self._unknown: dict[bytes, float] = {}
-        self._asking: dict[bytes, asyncio.Task[Key | None]] = {}
+        self._asking: dict[bytes, Asking] = {}
 
     async def find(self, token: str) -> Key | None:
         """The key of a token, None if there is none. Raises Problem (503) if it can't be told."""
         digest = api_keys.hash_token(token)
+        return await self._cached(digest, api_keys.find, digest)
+
+    async def by_id(self, key_id: str) -> Key | None:
+        """The key of a session, None where it was revoked since; as `find`."""
+        # Shorter than any digest, so that neither is taken for the other.
+        return await self._cached(key_id.encode()[:31], api_keys.by_id, key_id)
+
+    async def _cached(self, name: bytes, read: Callable[[Any], Key | None], by: Any) -> Key | None:
         now = time.monotonic()
-        known = self._known.get(digest)
+        known = self._known.get(name)
         if known is not None and now - known[0] < self._cache_s:
             return known[1]
-        if now - self._unknown.get(digest, -self._cache_s) < self._cache_s:
+        if now - self._unknown.get(name, -self._cache_s) < self._cache_s:
             return None
-        asking = self._asking.get(digest)
-        if asking is None:
-            asking = asyncio.create_task(self._look_up(digest))
-            self._asking[digest] = asking
-            asking.add_done_callback(lambda _: self._asking.pop(digest, None))
+        asking = self._asking.get(name) or self._ask(name, read, by)
+        stale = known[1] if known is not None and now - known[0] < STALE_MAX_S else None
+        if stale is not None:
+            # A database that hangs has its say later: the look-up goes on behind.
+            left_s = asking.since + KNOWN_WAIT_S - now
+            await asyncio.wait([asking.task], timeout=max(0.0, left_s))
+            if not asking.task.done():
+                return stale
         try:
-            return await asyncio.shield(asking)
+            return await asyncio.shield(asking.task)
         except (peewee.DatabaseError, peewee.InterfaceError):
-            if known is not None and now - known[0] < STALE_MAX_S:
-                return known[1]
+            if stale is not None:
+                return stale
             raise unavailable("API keys can't be looked up") from None
 
-    async def _look_up(self, digest: bytes) -> Key | None:
-        key = await self._reader.run(api_keys.find, digest)
+    def _ask(self, name: bytes, read: Callable[[Any], Key | None], by: Any) -> Asking:
+        task = asyncio.create_task(self._look_up(name, read, by))
+        asking = self._asking[name] = Asking(time.monotonic(), task)
+
+        def done(task: asyncio.Task[Key | None]) -> None:
+            self._asking.pop(name, None)
+            # Where nobody waits any more, its fault is no news.
+            if not task.cancelled():
+                task.exception()
+
+        task.add_done_callback(done)
+        return asking
+
+    async def _look_up(self, name: bytes, read: Callable[[Any], Key | None], by: Any) -> Key | None:
+        key = await self._reader.run(read, by)
         if key is None:
-            self._known.pop(digest, None)
+            self._known.pop(name, None)
             if len(self._unknown) >= CACHE_MAX:
                 self._unknown.clear()
-            self._unknown[digest] = time.monotonic()
+            self._unknown[name] = time.monotonic()
         else:
-            self._known[digest] = (time.monotonic(), key)
+            self._known[name] = (time.monotonic(), key)
         return key
 
 

@@ -3,12 +3,15 @@
 import time
 from typing import Any
 
+import msgspec
 import peewee
 
 from models.queries import reads
 from web.answers import send
+from web.backlog import Backlog
 from web.publisher import Publisher
 from web.reading import Reader
+from web.types import Checks, LiveView, ReadyView, Waiting
 
 #: A database that answered this recently is not asked again.
 PING_EVERY_S = 1.0
@@ -17,19 +20,20 @@ PING_EVERY_S = 1.0
 class Health:
     """What the process knows of its own fitness."""
 
-    def __init__(self, publisher: Publisher, reader: Reader) -> None:
+    def __init__(self, publisher: Publisher, reader: Reader, backlog: Backlog) -> None:
+        self.backlog = backlog
         self._publisher = publisher
         self._reader = reader
         self._pinged_at = 0.0
         self.draining = False
 
-    async def checks(self) -> dict[str, bool]:
+    async def checks(self) -> Checks:
         """What has to be true for orders to be taken."""
-        return {
-            "broker": self._publisher.ready,
-            "database": await self._database_answers(),
-            "not_draining": not self.draining,
-        }
+        return Checks(
+            broker=self._publisher.ready,
+            database=await self._database_answers(),
+            not_draining=not self.draining,
+        )
 
     async def _database_answers(self) -> bool:
         if time.monotonic() - self._pinged_at < PING_EVERY_S:
@@ -46,7 +50,7 @@ class Live:
     """The process answers."""
 
     async def on_get(self, _req: Any, resp: Any) -> None:
-        send(resp, {"status": "ok"})
+        send(resp, LiveView())
 
 
 class Ready:
@@ -57,11 +61,10 @@ class Ready:
 
     async def on_get(self, _req: Any, resp: Any) -> None:
         checks = await self._health.checks()
-        ready = all(checks.values())
+        ready = all(msgspec.structs.astuple(checks))
         if not ready:
             resp.set_header("Retry-After", "1")
-        send(
-            resp,
-            {"status": "ok" if ready else "unavailable", "checks": checks},
-            status=200 if ready else 503,
+        view = ReadyView(
+            "ok" if ready else "unavailable", checks, Waiting(self._health.backlog.length)
         )
+        send(resp, view, status=200 if ready else 503)

@@ -14,6 +14,7 @@ from actors.commands import (
     MESSAGE_COMMANDS_MAX,
     ROUTES,
     Command,
+    Origin,
     PlaceOrder,
     Route,
     encode,
@@ -21,13 +22,17 @@ from actors.commands import (
 from config import Settings
 from models.queries import reads
 from models.queries.reads import KeyRecall, KeyUse
+from web.backlog import Backlog
 from web.batcher import Batcher, TooManyWaitingError
 from web.ids import COMMAND, ORDER, IdMint
-from web.problems import Problem, unavailable
+from web.metrics import figures
+from web.problems import Problem, from_validation, unavailable
 from web.publisher import CannotPublishError, Publisher
 from web.reading import Reader
 
 KEYS_PER_STATEMENT = 500
+#: So long does a change that was asked for by hand wait to hear what its key was used for.
+RECALL_WAIT_S = 1.0
 #: What may wait for a publish at once, beside the number of callers.
 WAITING_BYTES_MAX = 64 * 1024 * KIB
 
@@ -39,13 +44,27 @@ class Wanted(NamedTuple):
 
     kind, members: the command's type and its members but `id` and `at`;
     key: the idempotency key, None without; key_pointer: where in the body it stands, None for a
-    header.
+    header; origin: who asks for it by hand; traceparent: the client's trace. The last two are no
+    part of what a key stands for: the same click from another tab is the same click.
     """
 
     kind: type[Command]
     members: dict[str, Any]
     key: str | None
     key_pointer: str | None = None
+    origin: Origin | None = None
+    traceparent: str | None = None
+
+    def command(self, id_: str, at: datetime) -> Command:
+        """The change as a command."""
+        if self.origin is None and self.traceparent is None:
+            return self.kind(id=id_, at=at, **self.members)
+        told: dict[str, Any] = {}
+        if self.origin is not None:
+            told["origin"] = self.origin
+        if self.traceparent is not None:
+            told["traceparent"] = self.traceparent
+        return self.kind(id=id_, at=at, **self.members, **told)
 
 
 class Taken(NamedTuple):
@@ -58,8 +77,16 @@ class Taken(NamedTuple):
 class Intake:
     """Turns wanted changes into commands in RabbitMQ."""
 
-    def __init__(self, given: Settings, mint: IdMint, publisher: Publisher, reader: Reader) -> None:
+    def __init__(
+        self,
+        given: Settings,
+        mint: IdMint,
+        publisher: Publisher,
+        reader: Reader,
+        backlog: Backlog,
+    ) -> None:
         self._mint = mint
+        self._backlog = backlog
         self._waiting_bytes = 0
         self._publishing: dict[type[Command], Batcher[Sequence[bytes], None]] = {
             kind: self._publish_to(publisher, route, given.publish_waiting_max)
@@ -104,13 +131,27 @@ class Intake:
         decided = await self._decided_before(client, wanted, ids)
         at = datetime.now(UTC)
         encoded = [
-            encode(kind(id=id_, at=at, **one.members))
+            _encoded(one, id_, at)
             for id_, one in zip(ids, wanted, strict=True)
             if id_ not in decided
         ]
         if encoded:
-            await self._publish(kind, encoded)
+            if kind is PlaceOrder:
+                self._check_backlog()
+            try:
+                await self._publish(kind, encoded)
+            except Problem as problem:
+                # It may have been taken all the same: under this trace it would be found.
+                problem.command_id = ids[0]
+                raise
         return [Taken(id_, id_ in decided) for id_ in ids]
+
+    def _check_backlog(self) -> None:
+        """Raises Problem (503) while new orders are turned away."""
+        retry_after_s = self._backlog.retry_after_s()
+        if retry_after_s is not None:
+            figures.orders_shed += 1
+            raise unavailable("Too many orders wait to be decided", retry_after_s=retry_after_s)
 
     async def _publish(self, kind: type[Command], encoded: Sequence[bytes]) -> None:
         size = sum(map(len, encoded))
@@ -150,12 +191,14 @@ class Intake:
         self, client: str, wanted: Sequence[Wanted], ids: Sequence[str]
     ) -> set[str]:
         """The ids that are decided already. Raises Problem where a key was used otherwise."""
+        # Who clicked waits for the page: without the database, soon without an answer of it.
+        patience_s = RECALL_WAIT_S if wanted[0].origin is not None else None
         uses = [
             (one, KeyUse(self._mint.key_digest(client, one.key).hex(), _fingerprint(one), id_))
             for one, id_ in zip(wanted, ids, strict=True)
             if one.key is not None
         ]
-        recalls = await asyncio.gather(*(self._recall(use) for _, use in uses))
+        recalls = await asyncio.gather(*(self._recall(use, patience_s) for _, use in uses))
         decided = set()
         for (one, use), recall in zip(uses, recalls, strict=True):
             if recall is None:
@@ -166,18 +209,35 @@ class Intake:
                 decided.add(use.command_id)
         return decided
 
-    async def _recall(self, use: KeyUse) -> KeyRecall | None:
+    async def _recall(self, use: KeyUse, patience_s: float | None = None) -> KeyRecall | None:
         """What a key was used for; None while the database can't tell.
 
         Intake goes on without it: the inbox dedupes by id all the same, and only the warning
         that a key was used for another body is missing.
         """
         try:
-            return await self._keys.submit(use)
+            if patience_s is None:
+                return await self._keys.submit(use)
+            async with asyncio.timeout(patience_s):
+                return await self._keys.submit(use)
         except TooManyWaitingError:
             raise unavailable("Too many changes wait to be taken") from None
-        except (peewee.DatabaseError, peewee.InterfaceError):
+        except (peewee.DatabaseError, peewee.InterfaceError, TimeoutError):
             return None
+
+
+def _encoded(wanted: Wanted, id_: str, at: datetime) -> bytes:
+    """A change as an actor will read it. Raises Problem (422) where it could not.
+
+    Members were checked as they came in; what is asked for by hand brings the person with it.
+    """
+    encoded = encode(wanted.command(id_, at))
+    if wanted.origin is not None:
+        try:
+            msgspec.json.decode(encoded, type=wanted.kind)
+        except msgspec.ValidationError as error:
+            raise from_validation(error) from None
+    return encoded
 
 
 def _fingerprint(wanted: Wanted) -> str:

@@ -21,7 +21,14 @@ from web.requests import (
     read_cursor,
     write_cursor,
 )
-from web.types import AdjustmentRequest, MovementView, Page, ProductRequest, ReductionRequest
+from web.types import (
+    AdjustmentRequest,
+    InventoryPage,
+    MovementPage,
+    MovementView,
+    ProductRequest,
+    ReductionRequest,
+)
 from web.views import command_link, inventory_view
 
 _SKU = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -84,11 +91,11 @@ class InventoryList:
         below = integer(req, "available_below", low=0, high=10**15)
         size = limit(req)
         after = read_cursor(req, tuple[datetime, Sku])
-        rows = await self._reads.reader.run(reads.inventory_page, prefix, below, after, size + 1)
+        rows = await self._reads.lists.run(reads.inventory_page, prefix, below, after, size + 1)
         more = len(rows) > size
         rows = rows[:size]
         cursor = write_cursor((rows[-1].created_at, rows[-1].sku)) if more else None
-        send(resp, Page([inventory_view(row) for row in rows], cursor))
+        send(resp, InventoryPage([inventory_view(row) for row in rows], cursor))
 
 
 class Adjustments:
@@ -142,9 +149,9 @@ class Movements:
             raise not_found(f"There is no product {sku[:64]}.")
         size = limit(req)
         after = read_cursor(req, tuple[datetime, CommandId, Location])
-        rows = await self._reads.reader.run(reads.movements_page, sku, after, size + 1)
+        rows = await self._reads.lists.run(reads.movements_page, sku, after, size + 1)
         items = [MovementView(*row) for row in rows[:size]]
         more = len(rows) > size
         last = items[-1] if items else None
         cursor = write_cursor((last.at, last.command_id, last.location)) if more and last else None
-        send(resp, Page(items, cursor))
+        send(resp, MovementPage(items, cursor))

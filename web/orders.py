@@ -7,7 +7,6 @@ import msgspec
 
 from actors.commands import ORDERS_PER_BATCH_MAX, CommandId, MoveOrder, PlaceOrder
 from models.queries import reads
-from models.rules.order_status import MOVES
 from web.answers import Changes, Reads, send
 from web.ids import COMMAND, ORDER, IdMint
 from web.intake import Wanted
@@ -27,29 +26,36 @@ from web.requests import (
     read_cursor,
     write_cursor,
 )
+from web.tracing import tell_trace, traceparent
 from web.types import (
+    STATUSES,
+    AcceptedOrders,
     AcceptedView,
     BatchedOrder,
     EventView,
     Links,
     MoveRequest,
     OrderBatchRequest,
+    OrderPage,
     OrderRequest,
     OrderView,
-    Page,
+    Timeline,
 )
 from web.views import command_link, order_link, order_view
 
-STATUSES: Final = sorted(MOVES)
 
-
-def _wanted(order: OrderRequest, key: str | None, key_pointer: str | None = None) -> Wanted:
+def _wanted(
+    order: OrderRequest,
+    key: str | None,
+    key_pointer: str | None = None,
+    parent: str | None = None,
+) -> Wanted:
     members = {
         "customer_id": order.customer_id,
         "lines": order.lines,
         "metadata": order.metadata,
     }
-    return Wanted(PlaceOrder, members, key, key_pointer)
+    return Wanted(PlaceOrder, members, key, key_pointer, traceparent=parent)
 
 
 class Orders:
@@ -83,13 +89,9 @@ class Orders:
         )
         size = limit(req)
         after = read_cursor(req, tuple[datetime, CommandId])
-        run = self._reads.reader.run
-        rows = await run(reads.order_ids_page, wanted, after, size + 1)
-        ids = [id_ for id_, _ in rows[:size]]
-        found = await run(reads.orders_by_id, ids) if ids else []
-        items = [order_view(id_, order) for id_, order in zip(ids, found, strict=True)]
-        more = len(rows) > size
-        send(resp, Page(items, write_cursor((rows[size - 1][1], ids[-1])) if more else None))
+        found, last = await self._reads.lists.run(reads.orders_page, wanted, after, size)
+        items = [order_view(id_, order) for id_, order in found]
+        send(resp, OrderPage(items, write_cursor(last) if last else None))
 
 
 class OrderBatches:
@@ -106,17 +108,19 @@ class OrderBatches:
             req, self._decoder, bytes_max=BATCH_BODY_MAX, every_error=_errors_in_batch
         )
         key = idempotency_key(req)
+        parent = traceparent(req)
         wanted = []
         for index, order in enumerate(batch.orders):
             check_metadata(order.metadata, f"/orders/{index}/metadata")
             own_key = f"/orders/{index}/idempotency_key" if order.idempotency_key else None
-            wanted.append(_wanted(order, _key_in_batch(order, key, index), own_key))
+            wanted.append(_wanted(order, _key_in_batch(order, key, index), own_key, parent))
         _refuse_keys_twice(batch.orders)
         taken = await self._changes.intake.take_all(req.context.client, wanted, key)
+        tell_trace(req, resp, taken[0].id)
         if all(one.replayed for one in taken):
             resp.set_header("Idempotent-Replayed", "true")
         views = [AcceptedView(one.id, Links(self=order_link(one.id))) for one in taken]
-        send(resp, {"orders": views}, status=202)
+        send(resp, AcceptedOrders(views), status=202)
 
 
 def _errors_in_batch(body: bytes) -> list[dict[str, str]]:
@@ -179,19 +183,16 @@ class Order:
         move = await read_body(req, self._decoder)
         if move.restock is not msgspec.UNSET and move.status != "returned":
             raise invalid_member("/restock", "goes with status returned only")
-        view = await self._view(order_id)
         if_version = if_match_version(req)
         key = idempotency_key(req)
-        # Versions only grow: what is stale now stays stale. A replay is no new move, though.
-        if (
-            if_version is not None
-            and view.version not in (None, if_version)
-            and not await self._is_replay(req.context.client, key)
-        ):
-            raise Problem(
-                412, "precondition-failed", "The order has changed",
-                f"The order is at version {view.version}. Read it again.",
-            )  # fmt: skip
+        try:
+            await self._check_movable(order_id, if_version)
+        except Problem as problem:
+            # What was moved under this key was moved, whatever became of the order since.
+            if problem.status not in (410, 412) or not await self._is_replay(
+                req.context.client, key
+            ):
+                raise
         members = {
             "order_id": order_id,
             "to": move.status,
@@ -199,6 +200,15 @@ class Order:
             "if_version": if_version,
         }
         await self._changes.answer(req, resp, Wanted(MoveOrder, members, key), command_link)
+
+    async def _check_movable(self, order_id: str, if_version: int | None) -> None:
+        view = await self._view(order_id)
+        # Versions only grow: what is stale now stays stale.
+        if if_version is not None and view.version not in (None, if_version):
+            raise Problem(
+                412, "precondition-failed", "The order has changed",
+                f"The order is at version {view.version}. Read it again.",
+            )  # fmt: skip
 
     async def _is_replay(self, client: str, key: str | None) -> bool:
         """Whether the move under this key is decided already."""
@@ -226,4 +236,6 @@ class OrderEvents:
         if not self._mint.is_ours(ORDER, order_id):
             raise not_found(f"There is no order {order_id[:64]}.")
         rows = await self._reads.reader.run(reads.events, order_id)
-        send(resp, {"items": [EventView(*row) for row in rows]})
+        if not rows:
+            await self._reads.order(order_id)
+        send(resp, Timeline([EventView(*row) for row in rows]))

@@ -10,10 +10,13 @@ import falcon.asgi
 import msgspec
 
 from models.rules.refusals import STATUS_BY_SLUG
+from web.tracing import about, tell_trace
 
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+#: How a program goes on where something is away.
+AGAIN = ". Try again; with the same Idempotency-Key that is always safe."
 
 
 class Problem(Exception):
@@ -31,6 +34,8 @@ class Problem(Exception):
     ) -> None:
         super().__init__(detail)
         self.status = status
+        # Whose trace it belongs to, where the request has none of its own.
+        self.command_id: str | None = None
         self.headers = dict(headers or {})
         self.document: dict[str, object] = {
             "type": f"/problems/{slug}",
@@ -43,6 +48,14 @@ class Problem(Exception):
 
 def not_found(detail: str) -> Problem:
     return Problem(404, "not-found", "Not found", detail)
+
+
+class Gone(Problem):
+    """An order that was taken away with its month."""
+
+    def __init__(self, order_id: str) -> None:
+        detail = f"The order {order_id} is of a month that is no longer kept."
+        super().__init__(410, "gone", "No longer kept", detail)
 
 
 def invalid(detail: str, errors: list[dict[str, str]]) -> Problem:
@@ -66,7 +79,7 @@ def unavailable(detail: str, *, retry_after_s: int = 1) -> Problem:
         503,
         "unavailable",
         "It can't be taken now",
-        f"{detail}. Try again; with the same Idempotency-Key that is always safe.",
+        f"{detail}{AGAIN}",
         headers={"Retry-After": str(retry_after_s)},
     )
 
@@ -78,6 +91,7 @@ def decided_against(document: dict[str, Any], command_id: str) -> Problem:
     problem = Problem(
         STATUS_BY_SLUG[slug], slug, str(document["title"]), str(document["detail"]), id=command_id
     )
+    problem.command_id = command_id
     problem.document |= members
     return problem
 
@@ -125,13 +139,14 @@ def install(app: "falcon.asgi.App[Any, Any]") -> None:
     app.add_error_handler(Problem, answer)
 
 
-async def answer(_req: Any, resp: Any, problem: Problem, _params: Any) -> None:
+async def answer(req: Any, resp: Any, problem: Problem, _params: Any) -> None:
     """Falcon error handler: answer with a problem."""
     resp.status = problem.status
     resp.content_type = MEDIA_TYPE
     for name, value in problem.headers.items():
         resp.set_header(name, value)
-    resp.data = msgspec.json.encode(problem.document)
+    document = {**problem.document, "trace_id": tell_trace(req, resp, problem.command_id)}
+    resp.data = msgspec.json.encode(document)
 
 
 async def _on_http_error(req: Any, resp: Any, error: falcon.HTTPError, params: Any) -> None:
@@ -147,7 +162,7 @@ async def _on_http_error(req: Any, resp: Any, error: falcon.HTTPError, params: A
 
 async def answer_bug(req: Any, resp: Any, error: Exception, params: Any) -> None:
     """Falcon error handler: log what is our fault, and show nothing of it."""
-    logger.error("%s %s failed", req.method, req.path, exc_info=error)
+    logger.error("%s %s failed", req.method, req.path, exc_info=error, extra=about(req))
     problem = Problem(
         500, "internal-error", "An error on our side", "It is logged. Nothing of it is shown here."
     )

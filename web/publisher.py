@@ -8,7 +8,9 @@ import asyncio
 import logging
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
+from time import monotonic, perf_counter
 from typing import Any
 
 import pika
@@ -16,9 +18,12 @@ import pika.exceptions
 from dramatiq.message import Message, generate_unique_id
 from pika.adapters.asyncio_connection import AsyncioConnection
 
-from actors.broker import connection_parameters, declarations
+from actors.broker import declarations
 from actors.commands import MESSAGE_BYTES_MAX, MESSAGE_COMMANDS_MAX, ROUTES, Route, join
+from actors.mismatch import QueueMismatch, explain, is_mismatch
+from actors.nodes import connection_parameters, in_any_order
 from config import Settings
+from web.metrics import figures
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +37,22 @@ PERSISTENT = 2
 NOBODY = "holdfast.nobody"
 
 
+#: Who does not say by then how long a queue is has other things to do.
+LOOK_DEADLINE_S = 2.0
+#: A queue that refuses with less than this share of what it may hold is not full.
+ROOMY_BELOW = 0.5
+#: How often a queue that refuses is looked at.
+DOUBT_EVERY_S = 1.0
+#: A queue that differs stays so until someone acts.
+MISMATCH_PAUSE_S = 5.0
+
+
 class CannotPublishError(Exception):
     """RabbitMQ can't take a message now; its message says why, for people."""
+
+
+class QueueRefusesError(CannotPublishError):
+    """A queue did not take a message, most often because it is full."""
 
 
 class Publisher:
@@ -43,14 +62,19 @@ class Publisher:
         self._settings = given
         self._connection: AsyncioConnection | None = None
         self._channel: Any = None
+        # To look at queues: what goes wrong there closes its own channel only.
+        self._looking: Any = None
         self._ready = False
         self._blocked = False
         self._closing = False
+        self._mismatch: QueueMismatch | None = None
         self._lost = asyncio.Event()
         self._tag = 0
         self._unconfirmed: dict[int, asyncio.Future[None]] = {}
         self._returned: set[int] = set()
         self._keeper: asyncio.Task[None] | None = None
+        self._doubting: asyncio.Task[None] | None = None
+        self._doubted_at = -DOUBT_EVERY_S
 
     @property
     def ready(self) -> bool:
@@ -76,6 +100,40 @@ class Publisher:
         await asyncio.gather(*(self._publish(route, group) for group in _messages(items)))
         return [None] * len(items)
 
+    async def length(self, queue: str) -> int | None:
+        """Messages that wait in a queue; None where RabbitMQ does not say so in time."""
+        connection = self._connection
+        if not self.ready or connection is None:
+            return None
+        try:
+            async with asyncio.timeout(LOOK_DEADLINE_S):
+                return await self._look(connection, queue)
+        except (TimeoutError, pika.exceptions.AMQPError):
+            looking, self._looking = self._looking, None
+            if looking is not None:
+                # It may be closed, or its connection.
+                with suppress(pika.exceptions.AMQPError):
+                    looking.close()
+            return None
+
+    async def _look(self, connection: AsyncioConnection, queue: str) -> int:
+        def begin(done: Any) -> None:
+            # Known before it is open, so that it is closed where that takes too long.
+            self._looking = connection.channel(on_open_callback=done)
+
+        if self._looking is None or not self._looking.is_open:
+            await _call(begin)
+        looking = self._looking
+        if looking is None:
+            raise pika.exceptions.ConnectionClosed(0, "the connection was lost meanwhile")
+        arguments = declarations(queue, self._settings.queue_length_max)[queue]
+        found = await _call(
+            lambda done: looking.queue_declare(
+                queue, durable=True, arguments=arguments, callback=done
+            )
+        )
+        return int(found.method.message_count)
+
     async def _publish(self, route: Route, commands: Sequence[bytes]) -> None:
         message: Message[None] = Message(
             queue_name=route.queue,
@@ -85,20 +143,44 @@ class Publisher:
             options={},
             message_id=generate_unique_id(),
         )
+        began = perf_counter()
         try:
             async with asyncio.timeout(self._settings.publish_deadline_s):
                 await self._confirmed(route.queue, message.encode())
+        except CannotPublishError:
+            figures.publish_failures += 1
+            raise
         except TimeoutError:
+            figures.publish_failures += 1
             # Silence is a broken connection until proven otherwise: begin with a fresh one.
             self._drop("no confirm by the deadline")
             raise CannotPublishError("RabbitMQ did not confirm in time") from None
+        figures.publish(route.kind, len(commands), perf_counter() - began)
 
     async def _confirmed(self, queue: str, body: bytes) -> None:
         if self._blocked:
             raise CannotPublishError("RabbitMQ is short of memory or disk and blocks publishers")
         if not self._ready:
             raise CannotPublishError("there is no connection to RabbitMQ")
-        await self._send(queue, body, mandatory=True)
+        try:
+            await self._send(queue, body, mandatory=True)
+        except QueueRefusesError:
+            if monotonic() - self._doubted_at >= DOUBT_EVERY_S:
+                self._doubted_at = monotonic()
+                self._doubting = asyncio.create_task(self._begin_anew_unless_full(queue))
+            raise
+
+    async def _begin_anew_unless_full(self, queue: str) -> None:
+        """A channel that first published to a queue while that had no leader is refused all.
+
+        RabbitMQ 3.10 goes on to ask the node that led the queue before, until that is back
+        (rabbit_fifo_client:enqueue). A channel made now knows who leads it now.
+        """
+        connection = self._connection
+        length = await self.length(queue)
+        roomy = length is not None and length < ROOMY_BELOW * self._settings.queue_length_max
+        if roomy and connection is self._connection:
+            self._drop(f"{queue} refuses, and has {length} messages only")
 
     async def _send(self, queue: str, body: bytes, *, mandatory: bool) -> None:
         if self._channel is None:
@@ -127,7 +209,12 @@ class Publisher:
             self._lost.clear()
             try:
                 async with asyncio.timeout(OPEN_DEADLINE_S):
-                    await self._open()
+                    await self._open_unless_lost()
+            except QueueMismatch as error:
+                logger.error("%s", error)  # noqa: TRY400 - it says all there is to say
+                self._drop("a queue differs")
+                await asyncio.sleep(MISMATCH_PAUSE_S)
+                continue
             except Exception as error:  # whatever it is, this loop must not end
                 logger.warning("RabbitMQ can't be reached: %s", error or type(error).__name__)
                 self._drop("it did not open")
@@ -137,6 +224,19 @@ class Publisher:
             pause_s = RECONNECT_MIN_S
             await self._lost.wait()
             await asyncio.sleep(RECONNECT_MIN_S)
+
+    async def _open_unless_lost(self) -> None:
+        """As `_open`, but for a connection that is lost meanwhile nobody waits."""
+        opening, lost = asyncio.create_task(self._open()), asyncio.create_task(self._lost.wait())
+        try:
+            await asyncio.wait([opening, lost], return_when=asyncio.FIRST_COMPLETED)
+            if not opening.done():
+                raise self._mismatch or CannotPublishError("the connection was lost again")
+            await opening
+        finally:
+            opening.cancel()
+            lost.cancel()
+            self._mismatch = None
 
     async def _open(self) -> None:
         loop = asyncio.get_running_loop()
@@ -151,9 +251,7 @@ class Publisher:
             else:
                 opened.set_result(outcome)
 
-        # In any order: two nodes that hang must not hide the third for ever.
-        parameters = connection_parameters(self._settings)
-        random.shuffle(parameters)
+        parameters = in_any_order(connection_parameters(self._settings))
         AsyncioConnection.create_connection(parameters, on_done, custom_ioloop=loop)
         connection = self._connection = await opened
         connection.add_on_close_callback(self._on_connection_closed)
@@ -178,7 +276,8 @@ class Publisher:
         await self._send(NOBODY, b"?", mandatory=False)
         self._blocked = False
         self._ready = True
-        logger.info("Connected to RabbitMQ.")
+        node = connection.params
+        logger.info("Connected to RabbitMQ at %s:%s.", node.host, node.port)
 
     # A connection that was given up may still speak while it closes, with numbers of its own.
 
@@ -203,7 +302,7 @@ class Publisher:
             elif acked:
                 future.set_result(None)
             else:
-                future.set_exception(CannotPublishError("the queue is full"))
+                future.set_exception(QueueRefusesError("the queue is full"))
 
     def _on_returned(self, channel: Any, _method: Any, properties: Any, _body: bytes) -> None:
         if channel is self._channel:
@@ -216,6 +315,8 @@ class Publisher:
 
     def _on_channel_closed(self, channel: Any, reason: Any) -> None:
         if channel is self._channel:
+            if is_mismatch(reason):
+                self._mismatch = QueueMismatch(explain(reason))
             self._drop(str(reason))
 
     def _on_connection_closed(self, connection: Any, reason: Any) -> None:
@@ -227,7 +328,7 @@ class Publisher:
         connection, self._connection = self._connection, None
         if connection is not None and not self._closing:
             logger.warning("Lost RabbitMQ: %s", why)
-        self._ready, self._channel = False, None
+        self._ready, self._channel, self._looking = False, None, None
         waiting, self._unconfirmed = self._unconfirmed, {}
         self._returned.clear()
         for future in waiting.values():

@@ -23,7 +23,9 @@ class ClientLimits:
     """Charges each request of a limited key one hit."""
 
     def __init__(self, storage_url: str) -> None:
-        storage: Any = storage_from_string(storage_url, wrap_exceptions=True)
+        # The library's own choice for Redis is another client than that of the extra `redis`.
+        client = {"implementation": "redispy"} if storage_url.startswith("async+redis") else {}
+        storage: Any = storage_from_string(storage_url, wrap_exceptions=True, **client)
         self._limiter = SlidingWindowCounterRateLimiter(storage)
 
     async def charge(self, key: Key, resp: Any) -> None:

@@ -3,11 +3,11 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
 import peewee
 
-from models.database import discard_connection, lost_connection
+from models.database import discard_connection, lost_connection, read_from
 
 #: Longer than a statement may take, shorter than a client's patience.
 DEADLINE_S = 8.0
@@ -16,11 +16,22 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Reader:
-    """A few threads with a database connection each."""
+class Lists(Protocol):
+    """Where lists are read: from the primary, or from whichever server may do."""
 
-    def __init__(self, threads: int) -> None:
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="read")
+    async def run(self, read: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a read, all of it on one server. Raises peewee's errors."""
+
+
+class Reader:
+    """A few threads with a database connection each: to the primary, or to a replica."""
+
+    def __init__(self, threads: int, replica_url: str | None = None) -> None:
+        self._threads = (
+            ThreadPoolExecutor(threads, "read")
+            if replica_url is None
+            else ThreadPoolExecutor(threads, "replica", read_from, (replica_url,))
+        )
 
     async def run(self, read: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a read on one of the threads; once more where its connection had gone stale.

@@ -3,9 +3,9 @@
 import base64
 import binascii
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -13,13 +13,35 @@ import msgspec
 from actors.commands import KIB, METADATA_BYTES_MAX
 from web.problems import Problem, from_validation, invalid_member, invalid_parameter
 
+Receive = Callable[[], Awaitable[Any]]
 T = TypeVar("T")
+#: In a list, what its order is by.
+Position = TypeVar("Position", bound=tuple[Any, ...])
 
 BODY_MAX: Final = 256 * KIB
 BATCH_BODY_MAX: Final = 4 * 1024 * KIB
 WAIT_MAX_S: Final = 30
 PAGE_DEFAULT: Final = 50
 PAGE_MAX: Final = 200
+
+
+def whole_body(receive: Receive) -> Receive:
+    """ASGI's `receive`, with which a body that breaks off is none, whatever has come of it.
+
+    Falcon takes a disconnect for the body's end. JSON may be whole by then, and an order placed
+    that its client was told had not come in time. Raises Problem.
+    """
+    due = False
+
+    async def received() -> Any:
+        nonlocal due
+        event = await receive()
+        if due and event["type"] == "http.disconnect":
+            raise Problem(400, "bad-request", "Bad request", "The body broke off.")
+        due = event.get("more_body", False)
+        return event
+
+    return received
 
 
 async def read_body(
@@ -181,15 +203,26 @@ def write_cursor(position: tuple[Any, ...]) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode(position)).rstrip(b"=").decode()
 
 
-def read_cursor(req: Any, kind: type[T]) -> T | None:
+def read_cursor(req: Any, kind: type[Position]) -> Position | None:
     """The position that `cursor` names, None on the first page. Raises Problem (422)."""
     text = parameter(req, "cursor")
-    if text is None:
-        return None
+    return None if text is None else decode_cursor(text, kind)
+
+
+def decode_cursor(text: str, kind: type[Position]) -> Position:
+    """A position from its opaque word. Raises Problem (422)."""
     try:
         padded = text + "=" * (-len(text) % 4)
-        return msgspec.json.decode(
+        position: Position = msgspec.json.decode(
             base64.b64decode(padded, altchars=b"-_", validate=True), type=kind
         )
     except (binascii.Error, ValueError, msgspec.DecodeError, RecursionError):
-        raise invalid_parameter("cursor", "hand back a next_cursor as it was given") from None
+        raise _no_cursor() from None
+    # Those that we give out are in UTC; PostgreSQL does not know every offset that Python does.
+    if any(isinstance(part, datetime) and part.utcoffset() != timedelta(0) for part in position):
+        raise _no_cursor()
+    return position
+
+
+def _no_cursor() -> Problem:
+    return invalid_parameter("cursor", "hand back a next_cursor as it was given")

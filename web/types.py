@@ -1,14 +1,17 @@
 """What goes over the wire, typed: the same types validate requests and shape answers."""
 
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Generic, TypeVar, get_args
 
 import msgspec
 
 from actors.commands import (
     LINES_MAX,
     ORDERS_PER_BATCH_MAX,
+    ROUTES,
     AdjustmentReason,
+    CommandId,
     Currency,
     CustomerId,
     Delta,
@@ -17,10 +20,30 @@ from actors.commands import (
     PlainText,
     ProductName,
     Quantity,
+    Sku,
     UnitPrice,
 )
+from models.rules.order_status import MOVES, PENDING
+
+T = TypeVar("T")
 
 IdempotencyKey = Annotated[str, msgspec.Meta(pattern=r"^[\x20-\x7e]{1,255}\Z")]
+
+
+def _one_of(words: Iterable[str]) -> msgspec.Meta:
+    """For the OpenAPI document alone: what we write is not checked once more."""
+    return msgspec.Meta(extra_json_schema={"enum": sorted(words)})
+
+
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+STATUSES: Final = sorted(MOVES)
+OrderStatus = Annotated[str, _one_of(STATUSES)]
+EventType = Annotated[str, _one_of(f"order.{status}" for status in MOVES if status != PENDING)]
+CommandKind = Annotated[str, _one_of(route.kind for route in ROUTES.values())]
+CommandStatus = Annotated[str, _one_of(["pending", "applied", "rejected", "failed"])]
+MovementReason = Annotated[
+    str, _one_of({"placed", "shipped", "cancelled", *get_args(AdjustmentReason)})
+]
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,89 +87,171 @@ class ReductionRequest(Request, frozen=True, forbid_unknown_fields=True):
     reason: AdjustmentReason
 
 
-class Links(msgspec.Struct, omit_defaults=True):
+class Links(msgspec.Struct):
+    """Addresses on this host."""
+
     self: str
-    order: str | None = None
-    inventory: str | None = None
+    order: str | msgspec.UnsetType = msgspec.UNSET
+    inventory: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class AcceptedView(msgspec.Struct):
     """The answer to a change that is enqueued."""
 
-    id: str
+    id: CommandId
     links: Links
-    status: str = "pending"
+    status: Annotated[str, _one_of([PENDING])] = PENDING
+
+
+class AcceptedOrders(msgspec.Struct):
+    """In the order given."""
+
+    orders: list[AcceptedView]
 
 
 class LineView(msgspec.Struct):
     """unit_price: minor units; null with location where nothing was allocated."""
 
-    sku: str
+    sku: Sku
     quantity: int
     unit_price: int | None
     location: str | None
 
 
+class Shortage(msgspec.Struct):
+    """In units."""
+
+    sku: Sku
+    requested: int
+    available: int
+
+
+class Rejection(msgspec.Struct):
+    """Why a command was decided against, or failed. type: of its problem document."""
+
+    type: str
+    title: str
+    detail: str
+    # Of which SKU there is too little, or none.
+    lines: list[Shortage] | msgspec.UnsetType = msgspec.UNSET
+    # The order's status, where it can't make the move.
+    status_now: OrderStatus | msgspec.UnsetType = msgspec.UNSET
+
+
+#: As it was recorded.
+Recorded = Annotated[
+    dict[str, Any], msgspec.Meta(extra_json_schema={"$ref": "#/components/schemas/Rejection"})
+]
+
+
 class OrderView(msgspec.Struct):
     """total: minor units of currency. Null where nothing is known yet."""
 
-    id: str
-    status: str
+    id: CommandId
+    status: OrderStatus
     customer_id: str | None = None
-    currency: str | None = None
+    currency: Currency | None = None
     total: int | None = None
     version: int | None = None
-    placed_at: datetime | None = None
-    updated_at: datetime | None = None
+    placed_at: Instant | None = None
+    updated_at: Instant | None = None
     metadata: dict[str, str] | None = None
     lines: list[LineView] | None = None
-    rejection: dict[str, Any] | None = None
+    rejection: Recorded | None = None
 
 
 class EventView(msgspec.Struct):
+    """sequence: counts an order's events, from 1."""
+
     sequence: int
-    type: str
-    at: datetime
+    type: EventType
+    at: Instant
     data: dict[str, Any]
+
+
+class Timeline(msgspec.Struct):
+    """Oldest first."""
+
+    items: list[EventView]
 
 
 class InventoryView(msgspec.Struct):
     """on_hand, allocated, available: units; unit_price: minor units of currency."""
 
-    sku: str
+    sku: Sku
     name: str
     unit_price: int
-    currency: str
+    currency: Currency
     on_hand: int
     allocated: int
     available: int
-    updated_at: datetime
+    updated_at: Instant
 
 
 class MovementView(msgspec.Struct):
     """Deltas in units."""
 
-    at: datetime
+    at: Instant
     location: str
     on_hand_delta: int
     allocated_delta: int
-    reason: str
-    order_id: str | None
-    command_id: str
+    reason: MovementReason
+    order_id: CommandId | None
+    command_id: CommandId
 
 
 class CommandView(msgspec.Struct):
-    """kind: null while that is not known yet."""
+    """kind: null while that is not known yet; problem: why it was refused, or failed."""
 
-    id: str
-    kind: str | None
-    status: str
+    id: CommandId
+    kind: CommandKind | None
+    status: CommandStatus
     links: Links
-    problem: dict[str, Any] | None = None
+    problem: Recorded | None = None
 
 
-class Page(msgspec.Struct):
+class Page(msgspec.Struct, Generic[T]):
     """next_cursor: hand it back for the next page; null on the last."""
 
-    items: list[Any]
+    items: list[T]
     next_cursor: str | None = None
+
+
+class OrderPage(Page[OrderView]):
+    """Orders, newest first."""
+
+
+class InventoryPage(Page[InventoryView]):
+    """Stock, the newest products first."""
+
+
+class MovementPage(Page[MovementView]):
+    """A ledger, newest first."""
+
+
+class LiveView(msgspec.Struct):
+    """The process answers."""
+
+    status: Annotated[str, _one_of(["ok"])] = "ok"
+
+
+class Checks(msgspec.Struct):
+    """What has to be true for orders to be taken."""
+
+    broker: bool
+    database: bool
+    not_draining: bool
+
+
+class Waiting(msgspec.Struct):
+    """messages: in the queue of new orders; null where that is not known."""
+
+    messages: int | None
+
+
+class ReadyView(msgspec.Struct):
+    """backlog: for whoever looks; however long it is, traffic belongs here."""
+
+    status: Annotated[str, _one_of(["ok", "unavailable"])]
+    checks: Checks
+    backlog: Waiting
