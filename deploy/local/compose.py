@@ -17,6 +17,8 @@ from deploy.local import ports
 from deploy.local.server import ServerError, write_private
 
 ENGINE_SECONDS_MAX = 10
+#: Paths in the second are meant from where the first one lies.
+FILES = ("docker-compose.yml", "deploy/compose/servers.yml")
 
 
 def engine_works() -> bool:
@@ -36,6 +38,7 @@ class Compose:
             var.mkdir(parents=True, exist_ok=True)
             write_private(self.path, json.dumps(initial_settings(checkout), indent=2))
         self.settings: dict[str, str] = json.loads(self.path.read_text())
+        self.secrets = var / "compose-secrets"
 
     @property
     def urls(self) -> dict[str, str]:
@@ -54,17 +57,32 @@ class Compose:
 
     def start(self, services: Sequence[str]) -> None:
         """Start and wait until healthy; Docker shows its own progress."""
+        self._write_secrets()
         self._compose("up", "--detach", "--wait", *services)
 
     def stop(self, services: Sequence[str]) -> None:
         self._compose("stop", "--timeout", "6", *services)
 
+    def _write_secrets(self) -> None:
+        # The folder is closed to others; the files are read by the containers' own users.
+        self.secrets.mkdir(mode=0o700, exist_ok=True)
+        password = self.settings["RABBITMQ_PASSWORD"]
+        texts = {
+            "postgres_password": self.settings["POSTGRES_PASSWORD"],
+            "rabbitmq.conf": "default_user = holdfast\ndefault_vhost = holdfast\n"
+            f"default_pass = {password}\n",
+        }
+        for name, text in texts.items():
+            (self.secrets / name).write_text(text)
+            (self.secrets / name).chmod(0o644)
+
     def _compose(self, *words: str) -> None:
+        files = [f"--file={self.checkout / name}" for name in FILES]
         project = ["--project-name", self.settings["COMPOSE_PROJECT_NAME"]]
         done = subprocess.run(
-            ["docker", "compose", *project, *words],
+            ["docker", "compose", *files, *project, *words],
             cwd=self.checkout,
-            env={**os.environ, **self.settings},
+            env={**os.environ, **self.settings, "SECRETS": str(self.secrets)},
             check=False,
         )
         if done.returncode:

@@ -28,7 +28,7 @@ def step(title: str) -> Iterator[Step]:
             print(f"{_clear()}  …  {title}", end="", flush=True)
     try:
         yield current
-    except BaseException:
+    except BaseException:  # Ctrl-C, too, ends the line
         say(f"  ✗  {title}")
         raise
     detail = f"  {current.detail}" if current.detail else ""

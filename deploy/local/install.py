@@ -131,8 +131,23 @@ def _or_explain(found: Path | None, server: str) -> Path:
     return found
 
 
-if __name__ == "__main__":
+def main(arguments: Sequence[str]) -> int:
+    """Install what is missing; `--tests`, `--cluster`: what those tests and checks need, too."""
+    # They import this module.
+    from deploy.local import browser, programs  # noqa: PLC0415
+
     try:
         ensure_installed()
-    except NotInstalledError as error:
-        sys.exit(str(error))
+        if "--tests" in arguments:
+            browser.ensure_installed()
+            programs.ensure_installed(["kubectl", "promtool"])
+        if "--cluster" in arguments:
+            programs.ensure_installed(programs.PACKAGES.keys() - {"pgbench", "wrk"})
+    except CannotRunError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -7,10 +7,13 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
-# requirements-dev.txt takes the versions of requirements.txt: one environment can hold both.
+# The others take the versions of requirements.txt: one environment can hold all.
 LOCKS = {
     "requirements.txt": [],
+    # Of the image, which has every extra: what a setting needs is there.
+    "requirements-extras.txt": ["--all-extras", "--constraints", "requirements.txt"],
     "requirements-dev.txt": ["--group", "dev", "--constraints", "requirements.txt"],
+    "requirements-fuzz.txt": ["--group", "fuzz", "--constraints", "requirements.txt"],
 }
 
 

@@ -78,14 +78,22 @@ class Postgres(Server):
         shutil.rmtree(self.data, ignore_errors=True)
         self.data.mkdir(parents=True)
         self.data.chmod(0o700)
+        self.give_to_server(self.data)
+        self.fill()
+
+    def fill(self) -> None:
+        """Make a new cluster in the empty folder."""
         with tempfile.NamedTemporaryFile("w") as password:
             password.write(self.password)
             password.flush()
-            if self.system_user:
-                account = pwd.getpwnam(self.system_user)
-                os.chown(self.data, account.pw_uid, account.pw_gid)
-                os.chown(password.name, account.pw_uid, account.pw_gid)
+            self.give_to_server(Path(password.name))
             self._initdb(password.name)
+
+    def give_to_server(self, path: Path) -> None:
+        """Let the server's own user have it, where it runs as one."""
+        if self.system_user:
+            account = pwd.getpwnam(self.system_user)
+            os.chown(path, account.pw_uid, account.pw_gid)
 
     def answers(self) -> bool:
         return self._client(
@@ -133,7 +141,7 @@ class Postgres(Server):
             user=self.system_user,
             # "Fast": roll back and close; SIGTERM would wait for every client to leave.
             stop_signal=signal.SIGINT,
-            stop_seconds_max=3.0,
+            stop_seconds_max=15.0,
             folder=self.data if self.system_user else None,
         )
 

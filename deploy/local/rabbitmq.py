@@ -26,6 +26,11 @@ class RabbitMQ(Server):
         return rabbitmq_binaries()
 
     @property
+    def entry(self) -> list[str]:
+        """What its programs are run through; nothing, where they are the machine's own."""
+        return []
+
+    @property
     def url(self) -> str:
         return self.vhost_url(NAME)
 
@@ -46,9 +51,10 @@ class RabbitMQ(Server):
 
     def programs(self) -> list[Program]:
         epmd = [shutil.which("epmd") or "epmd", "-port", str(self.settings["epmd_port"])]
-        server = [str(self.binaries / "rabbitmq-server")]
+        epmd = [*self.entry, *epmd, "-relaxed_command_check"]
+        server = [*self.entry, str(self.binaries / "rabbitmq-server")]
         return [
-            self._program("epmd", [*epmd, "-relaxed_command_check"], stop_seconds_max=1.0),
+            self._program("epmd", epmd, stop_seconds_max=1.0),
             self._program("rabbitmq", server, stop_seconds_max=5.0),
         ]
 
@@ -95,16 +101,19 @@ class RabbitMQ(Server):
             "vhosts": [{"name": name}],
             "permissions": [{"user": NAME, "vhost": name, **permission}],
         }
-        # One call for both: each start of rabbitmqctl takes a second.
-        self.ctl("import_definitions", stdin=json.dumps(definitions))
+        # One call for both: each start of rabbitmqctl takes a second. 4.0 waits for ever for the
+        # end of what is piped in.
+        file = self.folder / "definitions.json"
+        write_private(file, json.dumps(definitions))
+        self.ctl("import_definitions", str(file))
         return self.vhost_url(name)
 
-    def ctl(self, *arguments: str, stdin: str = "") -> str:
+    def ctl(self, *arguments: str) -> str:
         """Run `rabbitmqctl` on this broker and return what it prints."""
         done = subprocess.run(
-            [str(self.binaries / "rabbitmqctl"), "--quiet", *arguments],
+            [*self.entry, str(self.binaries / "rabbitmqctl"), "--quiet", *arguments],
             env=self.environment(),
-            input=stdin,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             check=False,

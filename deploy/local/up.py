@@ -10,23 +10,22 @@ import fcntl
 import os
 import resource
 import secrets
-import shlex
-import shutil
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
-from deploy.local import demo, env_file, origins, ports, processes, procfile
+from deploy.local import demo, env_file, metrics, origins, ports, processes, procfile
 from deploy.local.console import say, step
 from deploy.local.errors import CannotRunError
 from deploy.local.origins import Origins
 from deploy.local.processes import Program
 from deploy.local.server import log_tail
 from deploy.local.supervisor import Supervisor, ended
+from deploy.local.words import readable, where_next
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 READY_SECONDS_MAX = 60.0
@@ -98,6 +97,7 @@ def run(checkout: Checkout) -> None:
         kept_in = f"var/{server.name}.json"
         ports.check_server_ports(server.title, kept_in, server.ports())
     settings |= found.urls
+    settings |= metrics.choose(settings, lambda text: say(f"  !  {text}"))
     added = env_file.add_missing(checkout.env_file, {name: settings[name] for name in KEPT})
     if added:
         say(f"  ✓  .env  {', '.join(added)}")
@@ -117,6 +117,7 @@ def with_defaults(settings: Mapping[str, str]) -> dict[str, str]:
         "PORT": "8000",
         # On a platform a router stands in front; here nothing else has to reach it.
         "HOST": "127.0.0.1",
+        "METRICS_HOST": "127.0.0.1",
     }
     if "CLOUDAMQP_URL" in settings:
         defaults["RABBITMQ_URL"] = settings["CLOUDAMQP_URL"]
@@ -180,7 +181,8 @@ class Run:
             order = await asyncio.to_thread(demo.place_sample_order, self.client)
             took_ms = (time.monotonic() - began) * 1000
             current.detail = f"{demo.in_words(order)}; decided and answered in {took_ms:.0f} ms"
-        say(where_next(self.client, self.checkout, order))
+        served = await asyncio.to_thread(metrics.addresses, self.settings)
+        say(where_next(self.client, self.checkout.var / "log", order, served))
 
     async def bring_down(self) -> None:
         with step("stopped"):
@@ -244,7 +246,8 @@ class Run:
 
     def excerpt(self, name: str) -> str:
         log = self.checkout.log(name)
-        return f"--- {log.relative_to(self.checkout.root)}\n{log_tail(log)}"
+        lines = map(readable, log_tail(log).splitlines())
+        return "\n".join([f"--- {log.relative_to(self.checkout.root)}", *lines])
 
 
 @contextlib.contextmanager
@@ -260,32 +263,6 @@ def only_one(checkout: Checkout) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
-
-
-def where_next(client: demo.Client, checkout: Checkout, order: Mapping[str, Any]) -> str:
-    body = '{"customer_id": "c-17", "lines": [{"sku": "TEA-01", "quantity": 2}]}'
-    words = [
-        "curl",
-        "-sS",
-        f"{client.address}/v1/orders",
-        "-H",
-        f"Authorization: Bearer {client.key}",
-    ]
-    words += ["-H", "Content-Type: application/json", "-H", "Prefer: wait=10", "-d", body]
-    hint = "" if shutil.which("curl") else " (curl is not on this machine; install it first)"
-    return f"""
-Holdfast is running.
-
-  address   {client.address}  (the API: docs/api.md)
-  key       {client.key}
-  order     {client.address}/v1/orders/{order["id"]}
-  logs      {shlex.quote(str(checkout.var / "log"))}
-  stop      Ctrl-C
-
-Place an order yourself{hint}:
-
-{shlex.join(words)}
-"""
 
 
 def _pid_in(file: TextIO) -> str:
