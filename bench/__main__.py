@@ -1,7 +1,6 @@
 """`make bench` (`python -m bench`): measure, print the ratios, write bench/results/."""
 
 import argparse
-import fcntl
 import json
 import signal
 import sys
@@ -14,7 +13,6 @@ from typing import Any
 from bench import machine, picture, report, servers
 from bench.figures import Measured, targets
 from bench.session import FULL, QUICK, Extent, Session
-from deploy.local import processes
 from deploy.local.errors import CannotRunError
 
 PARTS = {
@@ -26,6 +24,7 @@ PARTS = {
     "f": "time from POST to decided",
     "g": "memory and CPU (measured with a)",
     "h": "an empty database and one with millions of orders",
+    "i": "Holdfast with 20 dashboard tabs open and with none",
 }
 #: What the README shows; only a whole run may write it.
 RESULTS = Path(__file__).parent / "results"
@@ -36,18 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     extent = QUICK if options.quick else FULL
     whole = not options.quick and options.only == set(PARTS)
-    machine.VAR.mkdir(parents=True, exist_ok=True)
-    with (machine.VAR / "bench.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            processes.end_leftovers(machine.VAR)
+    try:
+        with machine.alone():
             measured, facts = _measure(extent, options.only)
-        except BlockingIOError:
-            print("A bench is already running in this checkout.")
-            return 1
-        except CannotRunError as error:
-            print(error)
-            return 1
+    except CannotRunError as error:
+        print(error)
+        return 1
     _write(measured, facts, RESULTS if whole else machine.VAR / "results")
     print(f"\n{report.ratios(measured)}\n")
     for fault in measured.faults:
@@ -56,7 +49,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _measure(extent: Extent, parts: set[str]) -> tuple[Measured, dict[str, Any]]:
-    machine.ensure_programs()
     peers = machine.ensure_peers_environment()
     with servers.running(machine.VAR) as running:
         facts = {

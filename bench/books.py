@@ -40,14 +40,15 @@ class Counts:
 
 
 class Books:
-    """Questions to one contender's database."""
+    """Questions to one contender's database. lines: of every order."""
 
-    def __init__(self, database: connection) -> None:
+    def __init__(self, database: connection, lines: int = LINES_PER_ORDER) -> None:
         self._cursor = database.cursor()
+        self._lines = lines
 
     def orders_decided(self) -> float:
         """How many orders were ever confirmed, told by their lines."""
-        return int(self._row(LINES_DECIDED)[0]) / LINES_PER_ORDER
+        return int(self._row(LINES_DECIDED)[0]) / self._lines
 
     def counts(self) -> Counts:
         return Counts(*self._row(COUNTS))
@@ -63,12 +64,14 @@ class Books:
         return row
 
 
-def differences(before: Counts, after: Counts, accepted: int) -> list[str]:
-    """Where the rows of a run are not those of `accepted` confirmed orders of two lines."""
+def differences(
+    before: Counts, after: Counts, accepted: int, lines: int = LINES_PER_ORDER
+) -> list[str]:
+    """Where the rows of a run are not those of `accepted` confirmed orders of so many lines."""
     wanted = {
         "orders": accepted,
         "confirmed": accepted,
-        "lines": accepted * LINES_PER_ORDER,
+        "lines": accepted * lines,
         "events": accepted,
     }
     return [

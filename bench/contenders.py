@@ -9,22 +9,29 @@ from deploy.local import procfile
 
 #: Good for nothing but the bench's own servers.
 API_KEY = "hf_only-for-the-bench-00000000000000000000000"
-SECRET_KEY = "only-for-the-bench-only-for-the-bench-0000"
+SECRET_KEY = "only-for-the-bench-only-for-the-bench-0000"  # nosec B105
 UNITS_ON_HAND = 1_000_000_000
 
-CATALOGUE = """
-INSERT INTO products (sku, name, unit_price, currency, created_at, updated_at)
-SELECT 'SKU-' || lpad(n::text, 4, '0'), 'Product ' || n, 100 + n % 900, 'EUR', now(), now()
-FROM generate_series(1, 1000) AS n;
-INSERT INTO stock (sku, location, on_hand, allocated, updated_at)
-SELECT sku, 'main', 0, 0, now() FROM products;
-"""
 RECEIVE = f"""
 INSERT INTO stock_movements
     (at, sku, location, on_hand_delta, allocated_delta, reason, command_id)
 SELECT now(), sku, 'main', {UNITS_ON_HAND}, 0, 'received', gen_random_uuid() FROM products;
 UPDATE stock SET on_hand = {UNITS_ON_HAND}, allocated = 0;
 """
+
+
+def catalogue(skus: int = 1000) -> str:
+    """Products SKU-0001 and up, without stock."""
+    return f"""
+INSERT INTO products (sku, name, unit_price, currency, created_at, updated_at)
+SELECT 'SKU-' || lpad(n::text, greatest(4, length(n::text)), '0'), 'Product ' || n,
+       100 + n % 900, 'EUR', now(), now()
+FROM generate_series(1, {skus}) AS n;
+INSERT INTO stock (sku, location, on_hand, allocated, updated_at)
+SELECT sku, 'main', 0, 0, now() FROM products;
+"""
+
+
 PEERS_CATALOGUE = """
 INSERT INTO products (sku, name, unit_price, currency)
 SELECT 'SKU-' || lpad(n::text, 4, '0'), 'Product ' || n, 100 + n % 900, 'EUR'
@@ -75,11 +82,11 @@ class Contender:
         return f"TRUNCATE {', '.join(self.tables)};"
 
 
-def _holdfast() -> Contender:
+def holdfast(checkout: Path = CHECKOUT, name: str = "holdfast") -> Contender:
     """As its Procfile has it, without the clock, which has nothing to do in a run."""
-    commands = procfile.read(CHECKOUT / "Procfile")
+    commands = procfile.read(checkout / "Procfile")
     return Contender(
-        name="holdfast",
+        name=name,
         title="Holdfast",
         commands={"worker": commands["worker"], "web": commands["web"]},
         prepare=(commands["release"], "python -m holdfast keys ensure-development"),
@@ -89,7 +96,7 @@ def _holdfast() -> Contender:
             for connections in (32, 128, 256)
         ],
         tables=("commands", "orders", "order_lines", "order_events", "stock_movements"),
-        catalogue=CATALOGUE,
+        catalogue=catalogue(),
         receive=RECEIVE,
     )
 
@@ -107,7 +114,7 @@ def _peer(name: str, title: str, commands: dict[str, str], variants: list[Varian
     )
 
 
-HOLDFAST = _holdfast()
+HOLDFAST = holdfast()
 
 USUAL = _peer(
     "usual",

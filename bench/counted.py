@@ -47,7 +47,7 @@ def run(system: System, orders: Orders, *, check: bool = True) -> Run:
     check: look at the books in full afterwards; costs a read of every row.
     """
     with connected(system.site.database_url) as database:
-        books = Books(database)
+        books = Books(database, orders.lines)
         before, counts = books.orders_decided(), books.counts() if check else None
         with OrderLoad(system.address, orders) as load:
             meter = Meter(system.components() | {"load generator": [load.pid]})
@@ -60,7 +60,7 @@ def run(system: System, orders: Orders, *, check: bool = True) -> Run:
         cpu = meter.cpu_seconds() | {"load generator": generator}
         faults = _faults(answers.refused, answers.broken, accepted - int(decided - before))
         if counts is not None:
-            faults += differences(counts, books.counts(), accepted) + books.faults()
+            faults += differences(counts, books.counts(), accepted, orders.lines) + books.faults()
         return Run(
             orders_per_s=accepted / (last - first),
             accepted=accepted,

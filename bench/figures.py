@@ -6,6 +6,7 @@ from typing import Any
 
 from bench.counted import Run
 from bench.latency import Latency
+from bench.viewers import TABS, Pair
 from bench.volume import Volume
 
 
@@ -45,6 +46,7 @@ class Measured:
     latency: dict[int, list[Latency]] = field(default_factory=dict)
     volume: dict[str, list[Volume]] = field(default_factory=dict)
     volume_orders: int = 0
+    viewers: list[Pair] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
     def best(self, *names: str) -> Series | None:
@@ -70,6 +72,10 @@ class Measured:
         runs = self.volume.get(size)
         return statistics.median(run.reads_per_s for run in runs) if runs else None
 
+    def watched_ratio(self) -> float | None:
+        """The rate with dashboard tabs open over that with none: the median of the pairs."""
+        return statistics.median(pair.ratio for pair in self.viewers) if self.viewers else None
+
     def as_json(self) -> dict[str, Any]:
         return {
             "series": {
@@ -88,6 +94,15 @@ class Measured:
                 for name, runs in self.volume.items()
             },
             "volume_orders": self.volume_orders,
+            "viewers": [
+                {
+                    "ratio": pair.ratio,
+                    "events_per_s": pair.events_per_s,
+                    "without": _brief(pair.without),
+                    "watched": _brief(pair.watched),
+                }
+                for pair in self.viewers
+            ],
             "faults": self.faults,
         }
 
@@ -145,6 +160,8 @@ def targets(measured: Measured) -> list[Target]:
                ratio(measured.orders_at("full"), measured.orders_at("empty")), 0.85, "×"),
         Target(f"reads by id at {measured.volume_orders:,} orders / in an empty database",
                ratio(measured.reads_at("full"), measured.reads_at("empty")), 0.8, "×"),
+        Target(f"orders with {TABS} dashboard tabs open / with none",
+               measured.watched_ratio(), 0.95, "×"),
         Target("web process, resident", web, 150, " MiB", at_least=False),
         Target("worker process, resident", worker, 200, " MiB", at_least=False),
     ]  # fmt: skip

@@ -21,13 +21,18 @@ ANSWER_SECONDS_MAX = 60
 
 @dataclass(frozen=True)
 class Orders:
-    """What is posted. rate: requests per second, 0 for as fast as they are answered."""
+    """What is posted. rate: requests per second, 0 for as fast as they are answered.
+
+    lines: of an order, each of another one of `skus` SKUs.
+    """
 
     connections: int
     seconds: float
     hot: bool = False
     batch: int = 1
     rate: float = 0.0
+    lines: int = 2
+    skus: int = 1000
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,8 @@ class OrderLoad:
             "hot": int(orders.hot),
             "batch": orders.batch,
             "rate": orders.rate,
+            "lines": orders.lines,
+            "skus": orders.skus,
         }
         # It waits for our signal: its own end is only for when we are gone.
         duration = int(orders.seconds) + 2 * ANSWER_SECONDS_MAX

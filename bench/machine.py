@@ -1,34 +1,39 @@
 """The machine: what the bench needs on it, and how to name it beside a figure."""
 
+import fcntl
 import os
 import platform
-import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from deploy.local import venv
-from deploy.local.install import NotInstalledError, apt_get_install
+from deploy.local import processes, programs, venv
+from deploy.local.errors import CannotRunError
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 VAR = CHECKOUT / "var" / "bench"
 PEERS_LOCK = Path(__file__).parent / "requirements.txt"
-PROGRAMS = {"wrk": "wrk", "pgbench": "postgresql"}
+LOAD_GENERATORS = ("wrk", "pgbench")
 
 
-def ensure_programs() -> None:
-    """Make sure of the load generators; raises NotInstalledError that says what to install."""
-    missing = [name for name in PROGRAMS if not shutil.which(name)]
-    if not missing:
-        return
-    packages = [PROGRAMS[name] for name in missing]
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise NotInstalledError(
-            f"The bench needs {' and '.join(missing)}. On Debian or Ubuntu: "
-            f"sudo apt-get install {' '.join(packages)}"
-        )
-    apt_get_install(packages)
+@contextmanager
+def alone() -> Iterator[None]:
+    """Be the only bench of this checkout, with its load generators and nothing left of others.
+
+    Raises CannotRunError.
+    """
+    programs.ensure_installed(LOAD_GENERATORS)
+    VAR.mkdir(parents=True, exist_ok=True)
+    with (VAR / "bench.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CannotRunError("A bench is already running in this checkout.") from None
+        processes.end_leftovers(VAR)
+        yield
 
 
 def ensure_peers_environment() -> Path:

@@ -1,14 +1,13 @@
 """The picture: orders per second as bars, drawn as a small SVG without any library."""
 
-from html import escape
-
+from bench.drawing import page, text
 from bench.figures import Measured
 from bench.report import ROWS, Row, rate
 
 WIDTH, LABELS, VALUES = 860, 250, 90
 BAR, HOT, GAP, TOP, BOTTOM = 22, 10, 16, 58, 30
 OURS, OURS_HOT = "#0f766e", "#5eaaa3"
-OTHERS, OTHERS_HOT, INK = "#94a3b8", "#cbd5e1", "#334155"
+OTHERS, OTHERS_HOT = "#94a3b8", "#cbd5e1"
 
 
 def svg(measured: Measured, caption: str) -> str:
@@ -20,24 +19,15 @@ def svg(measured: Measured, caption: str) -> str:
         _row(row, measured, max(rates), TOP + number * (BAR + HOT + GAP))
         for number, row in enumerate(rows)
     ]
-    title = "Orders per second, decided and committed"
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
-            f'width="{WIDTH}" height="{height}" role="img" font-family="system-ui, sans-serif">',
-            f"<title>{title}</title>",
-            f'<rect width="{WIDTH}" height="{height}" rx="8" fill="#ffffff"/>',
-            _text(20, 34, title, size=17, weight=600),
-            *drawn,
-            _text(20, height - 14, caption, size=11),
-            "</svg>\n",
-        ]
-    )
+    return page(
+        "Orders per second, decided and committed", WIDTH, height,
+        [*drawn, text(20, height - 14, caption, size=11)],
+    )  # fmt: skip
 
 
 def _row(row: Row, measured: Measured, longest: float, top: int) -> str:
     ours = "Holdfast" in row.short
-    label = _text(
+    label = text(
         LABELS - 10, top + BAR / 2 + 5, row.short, anchor="end", weight=600 if ours else 400
     )
     uniform, hot = measured.rate(*row.uniform), measured.rate(*row.hot)
@@ -56,18 +46,9 @@ def _bar(
         [
             f'<rect x="{LABELS}" y="{top}" width="{length:.1f}" height="{thickness}" rx="2" '
             f'fill="{colour}"/>',
-            _text(
+            text(
                 LABELS + length + 8, top + thickness / 2 + size / 3, rate(value),
                 size=size, weight=600 if thickness == BAR else 400,
             ),
         ]
     )  # fmt: skip
-
-
-def _text(
-    x: float, y: float, text: str, *, size: int = 13, weight: int = 400, anchor: str = "start"
-) -> str:
-    return (
-        f'<text x="{x:.0f}" y="{y:.0f}" font-size="{size}" font-weight="{weight}" '
-        f'text-anchor="{anchor}" fill="{INK}">{escape(text)}</text>'
-    )

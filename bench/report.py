@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from bench.figures import PGBENCH, PGBENCH_HOT, Measured, Target, targets
 from bench.latency import Latency
+from bench.viewers import TABS
 
 
 class Row(NamedTuple):
@@ -58,6 +59,7 @@ def markdown(measured: Measured, facts: dict[str, Any]) -> str:
         _rates(measured),
         _latency(measured),
         _volume(measured),
+        _viewers(measured),
         _resources(measured),
         _targets(targets(measured)),
         _faults(measured),
@@ -120,6 +122,19 @@ def _volume(measured: Measured) -> str:
         for size in measured.volume
     ]
     return table(("database", "orders/s", "reads by id/s"), rows) if rows else ""
+
+
+def _viewers(measured: Measured) -> str:
+    if not measured.viewers:
+        return ""
+    found = [pair.ratio for pair in measured.viewers]
+    watched = statistics.median(pair.watched.orders_per_s for pair in measured.viewers)
+    without = statistics.median(pair.without.orders_per_s for pair in measured.viewers)
+    rows = [(f"{TABS} tabs", rate(watched), f"{statistics.median(found):.3f}",
+             f"{min(found):.3f} to {max(found):.3f}"),
+            ("none", rate(without), "", "")]  # fmt: skip
+    head = ("dashboard open in", "orders/s", "of the rate with none, median of the pairs", "range")
+    return table(head, rows)
 
 
 def _resources(measured: Measured) -> str:

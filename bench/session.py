@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psycopg2
 
-from bench import bare, counted, latency, seed, volume
+from bench import bare, counted, latency, seed, viewers, volume
 from bench.contenders import HOLDFAST, ONE_BY_ONE, USUAL, Contender, Variant
 from bench.counted import Run
 from bench.figures import Measured, Series
@@ -36,7 +36,8 @@ class Extent:
     """How much is done.
 
     seconds: of each load; batch_seconds: of order batches, which are taken in faster than they are
-    decided; try_seconds: of a setting that is tried; later_rounds: of parts f and h.
+    decided; try_seconds: of a setting that is tried; later_rounds: of parts f and h;
+    viewer_pairs: of part i.
     """
 
     rounds: int
@@ -46,10 +47,11 @@ class Extent:
     later_rounds: int
     latency_seconds: float
     volume_orders: int
+    viewer_pairs: int
 
 
-FULL = Extent(3, 6, 3, 3, 2, 10, 5_000_000)
-QUICK = Extent(1, 5, 2, 2, 1, 6, 200_000)
+FULL = Extent(3, 6, 3, 3, 2, 10, 5_000_000, 6)
+QUICK = Extent(1, 5, 2, 2, 1, 6, 200_000, 2)
 
 
 class Session:
@@ -82,12 +84,15 @@ class Session:
         if "h" in self._parts:
             with self._noting("volume"):
                 self._volume()
+        if "i" in self._parts:
+            with self._noting("dashboard tabs"):
+                self._viewers()
         return self.measured
 
     # --- who takes part ---
 
     def _contenders(self) -> list[Contender]:
-        wanted = {"aefgh": HOLDFAST, "c": USUAL, "d": ONE_BY_ONE}
+        wanted = {"aefghi": HOLDFAST, "c": USUAL, "d": ONE_BY_ONE}
         return [who for letters, who in wanted.items() if self._parts & set(letters)]
 
     def _shapes(self, contender: Contender) -> dict[str, Orders]:
@@ -195,6 +200,20 @@ class Session:
                 self._say(f"{name} database: {run.reads_per_s:,.0f} reads/s",
                           run.orders.orders_per_s)  # fmt: skip
         self._note("the full database", volume.faults(full))
+
+    def _viewers(self) -> None:
+        orders = Orders(self._best[HOLDFAST.name].connections, self._extent.seconds)
+        with self._started(self._site(HOLDFAST)) as system:
+            counted.warm_up(system)
+            for number in range(self._extent.viewer_pairs):
+                found = viewers.pair(system, orders, watched_first=number % 2 == 1)
+                self.measured.viewers.append(found)
+                self._note("dashboard tabs", found.every_fault())
+                self._say(
+                    f"{viewers.TABS} tabs open: {found.ratio:.3f} of the rate with none, "
+                    f"{found.events_per_s:.1f} events/s each",
+                    found.watched.orders_per_s,
+                )
 
     # --- one run, and what is kept of it ---
 

@@ -28,14 +28,24 @@ class StartError(CannotRunError):
 
 
 class Site:
-    """Where a contender lives: its database, its virtual host, the programs it runs on."""
+    """Where a contender lives: its database, its virtual host, the programs it runs on.
+
+    checkout: whose code it runs.
+    """
 
     def __init__(
-        self, contender: Contender, servers: Servers, programs: Path, *, database: str
+        self,
+        contender: Contender,
+        servers: Servers,
+        programs: Path,
+        *,
+        database: str,
+        checkout: Path = CHECKOUT,
     ) -> None:
         self.contender = contender
         self.servers = servers
         self.programs = programs
+        self.checkout = checkout
         self.database_url = servers.postgres.create_database(database)
         self.rabbitmq_url = servers.rabbitmq.create_vhost(database)
 
@@ -89,7 +99,7 @@ class Site:
             argv=procfile.argv(command),
             log=VAR / "log" / f"{self.contender.name}-{name}.log",
             owner=VAR,
-            cwd=CHECKOUT,
+            cwd=self.checkout,
             environment=environment,
             stop_seconds_max=STOP_SECONDS_MAX,
         )
@@ -119,7 +129,7 @@ class System:
                 program = self.site.program(name, command, self._environment)
                 self._running[name] = program, processes.start(program)
             self._wait_ready()
-        except BaseException:
+        except BaseException:  # Ctrl-C, too, must leave no process behind
             self.stop()
             raise
         return self
@@ -149,7 +159,7 @@ class System:
 
     def _is_ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.address}/readyz", timeout=2) as response:
+            with urllib.request.urlopen(f"{self.address}/readyz", timeout=2) as response:  # nosec B310
                 return bool(response.status == 200)
         except (urllib.error.URLError, OSError):
             return False

@@ -4,6 +4,8 @@
 --   seconds      for how long orders are sent; what is in flight then is still waited for
 --   hot          1: the first line of every order is the same SKU
 --   batch        orders per request; 1: POST /v1/orders
+--   lines        lines per order, each of another SKU
+--   skus         how many SKUs there are
 --   rate         requests per second on a schedule of their own (open loop); 0: as fast as answered
 -- Says "first" at the first request and "idle" when the last one is answered, then waits for
 -- SIGINT and prints a line of JSON.
@@ -14,7 +16,7 @@ ffi.cdef [[
     int clock_gettime(int clock, timespec_t *time);
 ]]
 
-local SKUS, CUSTOMERS, REQUESTS = 1000, 100000, 10000
+local CUSTOMERS, REQUESTS = 100000, 10000
 local NEVER_MS = 3600 * 1000
 local time = ffi.new("timespec_t")
 local option = {}
@@ -32,12 +34,15 @@ local function say(text)
 end
 
 local function order()
-    local first = option.hot and 1 or math.random(SKUS)
-    local second = (first + math.random(0, SKUS - 2)) % SKUS + 1
-    return string.format(
-        '{"customer_id":"c-%d","lines":[{"sku":"SKU-%04d","quantity":1},' ..
-        '{"sku":"SKU-%04d","quantity":1}]}',
-        math.random(CUSTOMERS), first, second)
+    local lines, taken = {}, {}
+    local sku = option.hot and 1 or math.random(option.skus)
+    for number = 1, option.lines do
+        taken[sku] = true
+        lines[number] = string.format('{"sku":"SKU-%04d","quantity":1}', sku)
+        while taken[sku] do sku = math.random(option.skus) end
+    end
+    return string.format('{"customer_id":"c-%d","lines":[%s]}',
+        math.random(CUSTOMERS), table.concat(lines, ","))
 end
 
 local function request_of(batch)

@@ -1,0 +1,1 @@
+"""The capacity model: costs measured here, fitted, and a simulation that carries them further."""

@@ -1,0 +1,92 @@
+"""What an order costs, in parts, so that growth comes from the parts and not from a curve."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+#: What the CPU time of a component is made of. second: of a process that runs; row: a stock row
+#: that a transaction changes, however many lines ask for it; recheck: one that may have changed
+#: while the transaction waited for a lock.
+TERMS: Mapping[str, tuple[str, ...]] = {
+    "load generator": ("request", "order"),
+    "web": ("second", "request", "order", "line", "message"),
+    "RabbitMQ": ("second", "message", "order", "line"),
+    "worker": ("second", "message", "transaction", "order", "line"),
+    "PostgreSQL": ("second", "transaction", "order", "line", "row", "recheck"),
+}
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds. cpu: of each component, by term; the others are waits, and shares of work.
+
+    free, locked: of a transaction's work, what is done before it holds its stock rows and after.
+    trips_s: what the round trips of a transaction take beside CPU.
+    flush_s, flush_order_s: a commit's wait for the disk, and what each order adds.
+    confirm_s: RabbitMQ's wait for the disk.
+    see_s: from the commit to the client's answer, where it waits for it; half poll, half read.
+    queue_s, queue_byte_s: one queue's process, per message and byte, when it is saturated.
+    """
+
+    cpu: Mapping[str, Mapping[str, float]]
+    free: Mapping[str, float] = field(default_factory=dict)
+    locked: Mapping[str, float] = field(default_factory=dict)
+    trips_s: float = 0.0
+    flush_s: float = 0.0
+    flush_order_s: float = 0.0
+    confirm_s: float = 0.0
+    see_s: float = 0.0
+    queue_s: float = 0.0
+    queue_byte_s: float = 0.0
+    message_bytes: Mapping[str, float] = field(default_factory=dict)
+
+    def of(self, component: str, **counts: float) -> float:
+        """CPU seconds of so many of each term; a term that was not fitted costs nothing."""
+        terms = self.cpu.get(component, {})
+        return sum(terms.get(name, 0.0) * count for name, count in counts.items())
+
+    def locked_share(self, orders: float) -> float:
+        """Of the work of a transaction of so many orders, that done while it holds its rows."""
+        free, locked = (
+            terms.get("transaction", 0.0) + terms.get("order", 0.0) * orders
+            for terms in (self.free, self.locked)
+        )
+        return locked / (free + locked) if free + locked else 0.75
+
+    def queue(self, orders: float, lines: float) -> float:
+        """What a message costs its queue's process."""
+        size = self.message_bytes.get("order", 0) * orders
+        return self.queue_s + self.queue_byte_s * (size + self.message_bytes.get("line", 0) * lines)
+
+
+class Sample(NamedTuple):
+    """CPU seconds of one component in one run, and what was counted in it."""
+
+    counts: Mapping[str, float]
+    seconds: float
+
+
+def fit(samples: Sequence[Sample], terms: Sequence[str]) -> dict[str, float]:
+    """Seconds per term, none negative, with the least squares of the relative errors."""
+    used = [sample for sample in samples if sample.seconds > 0]
+    kept = list(terms)
+    while kept:
+        rows = [[s.counts.get(name, 0.0) / s.seconds for name in kept] for s in used]
+        # Columns of very different sizes (seconds, lines) would lose the small ones.
+        matrix = np.array(rows)
+        scale = np.abs(matrix).max(axis=0)
+        scale[scale == 0] = 1.0
+        found, *_ = np.linalg.lstsq(matrix / scale, np.ones(len(used)), rcond=None)
+        values = found / scale
+        if (values >= 0).all():
+            return dict.fromkeys(terms, 0.0) | dict(zip(kept, map(float, values), strict=True))
+        # A cost below nothing is noise: the term goes, and the others take its part.
+        kept.pop(int((values * scale).argmin()))
+    return dict.fromkeys(terms, 0.0)
+
+
+def distinct(drawn: float, among: int) -> float:
+    """How many different ones are expected of so many draws."""
+    return float(among * (1 - (1 - 1 / among) ** drawn))

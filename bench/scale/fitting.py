@@ -1,0 +1,211 @@
+"""From what was measured to the costs of the model, and the model against what was held out."""
+
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bench.scale.costs import TERMS, Costs, Sample, distinct, fit
+from bench.scale.measure import Applied, Measured, Observation, Shape
+from bench.scale.model import Load, Outcome, Setup, Simulation, quantile
+
+#: Predictions are to be no further off than this.
+ERROR_MAX = 0.2
+PROBES_PER_S = 20
+
+
+@dataclass(frozen=True)
+class Check:
+    """A prediction beside its measurement. held_out: whether the fit knew nothing of it."""
+
+    what: str
+    unit: str
+    measured: float
+    predicted: float
+    held_out: bool = True
+
+    @property
+    def error(self) -> float:
+        return self.predicted / self.measured - 1
+
+
+def costs_of(measured: Measured, here: Setup) -> Costs:
+    """Fit all costs; what was marked to be checked is not looked at."""
+    runs = [run for run in measured.runs if not run.shape.check]
+    steps = [one for one in measured.applied if not one.step.check]
+    samples: dict[str, list[Sample]] = {name: [] for name in TERMS}
+    for run in runs:
+        for name, seconds in run.cpu.items():
+            samples[name].append(Sample(_counts(run, name), seconds))
+    for one in steps:
+        if one.step.months > min(other.step.months for other in steps):
+            continue
+        for name, seconds in one.cpu.items():
+            samples[name].append(Sample(_step_counts(one), seconds))
+    cpu = {name: fit(samples[name], terms) for name, terms in TERMS.items()}
+    waits: dict[str, Any] = _waits(steps, cpu) | _queue(measured)
+    costs = replace(Costs(cpu), message_bytes=_sizes(runs), **waits)
+    idle = min(runs, key=lambda run: run.orders_per_s)
+    own = costs.of("web", message=1) + costs.of("RabbitMQ", message=1, order=1, line=2)
+    costs = replace(costs, confirm_s=max(0.0, idle.publish_s - own))
+    return replace(costs, see_s=_see_s(measured, costs, here))
+
+
+def _counts(run: Observation, component: str) -> dict[str, float]:
+    shape = run.shape
+    processes = {"web": shape.web, "worker": shape.workers}.get(component, 1)
+    per_transaction = run.orders / max(run.transactions, 1)
+    return {
+        "second": run.seconds * processes,
+        "request": run.orders / shape.batch,
+        "order": run.orders,
+        "line": run.orders * shape.lines,
+        "message": run.messages,
+        "transaction": run.transactions,
+        "row": run.transactions * _rows(per_transaction, shape.lines, shape.skus, shape.hot),
+    }
+
+
+def _step_counts(one: Applied) -> dict[str, float]:
+    step, number = one.step, one.transactions
+    return {
+        "order": number * step.orders,
+        "line": number * step.orders * step.lines,
+        "transaction": number,
+        "row": number * _rows(step.orders, step.lines, step.skus, step.hot),
+        # With several at it, each waits for another one, as a rule.
+        "recheck": number
+        * (step.processes > 1)
+        * _rows(step.orders, step.lines, step.skus, step.hot),
+    }
+
+
+def _rows(orders: float, lines: int, skus: int, hot: bool) -> float:
+    if hot:
+        return 1 + distinct(orders * (lines - 1), skus)
+    return distinct(orders * lines, skus)
+
+
+def _waits(steps: list[Applied], cpu: dict[str, dict[str, float]]) -> dict[str, Any]:
+    """How a transaction's time divides, from transactions of one process that ran alone."""
+    alone = [one for one in steps if one.step.processes == 1 and one.step.lines == 2]
+    free, locked = (
+        fit([Sample(_step_counts(one), _stages(one, weights)) for one in alone],
+            ("transaction", "order"))
+        # To lock takes a while, in which it holds some of the rows: half of that is of each.
+        for weights in ({"before_s": 1, "locking_s": 0.5}, {"locked_s": 1, "locking_s": 0.5})
+    )  # fmt: skip
+    flush = fit(
+        [Sample({"flush": one.transactions, "order": one.transactions * one.step.orders},
+                one.stages["commit_s"]) for one in alone],
+        ("flush", "order"),
+    )  # fmt: skip
+    small = min(alone, key=lambda one: one.step.orders)
+    busy = sum(
+        sum(cpu[name].get(term, 0.0) * count for term, count in _step_counts(small).items())
+        for name in ("worker", "PostgreSQL")
+    )
+    spent = sum(small.stages.values())
+    flushed = flush["flush"] * small.transactions + flush["order"] * small.transactions
+    return {
+        "free": free,
+        "locked": locked,
+        "flush_s": flush["flush"],
+        "flush_order_s": flush["order"],
+        "trips_s": max(0.0, (spent - flushed - busy) / small.transactions),
+    }
+
+
+def _stages(one: Applied, weights: Mapping[str, float]) -> float:
+    return sum(one.stages[name] * weight for name, weight in weights.items())
+
+
+def _queue(measured: Measured) -> dict[str, float]:
+    found = fit(
+        [Sample({"message": q["messages"], "byte": q["messages"] * q["bytes"]}, q["cpu_s"])
+         for q in measured.queue],
+        ("message", "byte"),
+    )  # fmt: skip
+    return {"queue_s": found["message"], "queue_byte_s": found["byte"]}
+
+
+def _sizes(runs: Iterable[Observation]) -> dict[str, float]:
+    """Bytes of an order in a message: each passes RabbitMQ's ports twice."""
+    return fit(
+        [Sample({"order": run.orders, "line": run.orders * run.shape.lines,
+                 "message": run.messages}, run.bytes["RabbitMQ"] / 2) for run in runs],
+        ("order", "line", "message"),
+    )  # fmt: skip
+
+
+def _see_s(measured: Measured, costs: Costs, here: Setup) -> float:
+    """What a client waits for beyond the commit when nothing else is going on."""
+    if not measured.latency:
+        return 0.0
+    idle = min(measured.latency, key=lambda found: found.rate)
+    seen = quantile(_probed(costs, idle.wanted, here).seen_ms, 0.5)
+    return max(0.0, idle.p50_ms - seen) / 1000
+
+
+def _probed(costs: Costs, rate: float, machine: Setup) -> Outcome:
+    return Simulation(costs, machine, Load(rate=rate, probes=PROBES_PER_S, seconds=6)).run()
+
+
+def machine(measured: Measured, cores: int) -> Setup:
+    """This machine, and what of its cores is ours when all are busy."""
+    full = [run.strangers for run in measured.runs if not (run.shape.rate or run.shape.check)]
+    return Setup(shared_cores=cores, speed=1 - statistics.median(full))
+
+
+def checks(measured: Measured, costs: Costs, here: Setup) -> list[Check]:
+    """Every run of which the result is not given by its load, predicted.
+
+    What others on the machine took meanwhile is taken as it was in that run.
+    """
+    found = []
+    by_shape: dict[Shape, list[Observation]] = {}
+    for run in measured.runs:
+        by_shape.setdefault(run.shape, []).append(run)
+    for shape, runs in by_shape.items():
+        if shape.rate:
+            continue
+        rate = statistics.median(run.orders_per_s for run in runs)
+        seconds = statistics.median(run.posted_s for run in runs)
+        others = statistics.median(run.strangers for run in runs)
+        setup = replace(here, web=shape.web, workers=shape.workers, speed=1 - others)
+        outcome = Simulation(costs, setup, _load(shape, seconds)).run()
+        found.append(Check(shape.name, "orders/s", rate, outcome.orders_per_s, shape.check))
+    for one in measured.applied:
+        step = one.step
+        if step.months > 3:
+            continue
+        simulation = Simulation(
+            costs, replace(here, workers=step.processes, speed=1 - one.strangers),
+            Load(lines=step.lines, skus=step.skus, hot=step.hot, seconds=one.seconds),
+        )  # fmt: skip
+        outcome = simulation.run_transactions(step.orders)
+        found.append(
+            Check(_named(one), "orders/s", one.orders_per_s, outcome.orders_per_s, step.check)
+        )
+    for number, seen in enumerate(sorted(measured.latency, key=lambda seen: seen.wanted)):
+        outcome = _probed(costs, seen.wanted, here)
+        name = f"POST to decided at {seen.wanted:,.0f} orders/s, p50"
+        found.append(
+            Check(name, "ms", seen.p50_ms, quantile(outcome.seen_ms, 0.5), held_out=number > 0)
+        )
+    return found
+
+
+def _named(one: Applied) -> str:
+    step = one.step
+    words = [f"transactions of {step.orders} orders alone"]
+    words += [f"{step.processes} processes"] if step.processes > 1 else []
+    words += [f"{step.lines} lines"] if step.lines != 2 else []
+    words += [f"{step.skus:,} SKUs"] if step.skus != 1000 else []
+    words += ["hot SKU"] if step.hot else []
+    return ", ".join(words)
+
+
+def _load(shape: Shape, seconds: float) -> Load:
+    return Load(connections=shape.connections, lines=shape.lines, skus=shape.skus, hot=shape.hot,
+                batch=shape.batch, seconds=seconds)  # fmt: skip

@@ -1,0 +1,149 @@
+"""How far it goes: 1 to 100 web and worker processes, each on a core of its own."""
+
+import math
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from bench.scale.costs import Costs
+from bench.scale.model import Load, Outcome, Setup, Simulation, quantile
+
+PROCESSES = (1, 2, 4, 8, 16, 32, 100)
+#: Between machines of one data centre.
+RTT_S = 0.0003
+#: A part that is busy for this share of the time is what limits.
+FULL = 0.85
+#: Of the time of transactions, waiting for stock rows: from here on they limit.
+LOCKED = 0.35
+NOT_REACHED = "none reached"
+#: Orders a second that are offered to look for the capacity: from, to, and the steps between.
+OFFERED_MIN, OFFERED_MAX, STEP = 1_000.0, 80_000.0, 2.0
+#: Where more than this share of what is offered piles up, it falls behind.
+PILED_UP = 0.06
+#: Halvings of the step between what is kept up with and what is not.
+HALVINGS = 3
+#: For how long, and for how many orders at least: queues take a while to fill.
+WARM_S, WARM_ORDERS = 0.3, 2_000
+SECONDS, ORDERS = 0.6, 3_000
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """shards: so many systems side by side, each with its own PostgreSQL and its own products."""
+
+    name: str
+    load: Load
+    threads: int = 8
+    shards: int = 1
+
+
+SCENARIOS = [
+    Scenario("1,000 SKUs", Load()),
+    Scenario("100,000 SKUs", Load(skus=100_000)),
+    Scenario("one hot SKU", Load(skus=100_000, hot=True)),
+    Scenario("one hot SKU, 64 threads", Load(skus=100_000, hot=True), threads=64),
+    Scenario("8 shards of 12,500 SKUs", Load(skus=12_500), shards=8),
+]
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """capacity: orders a second; limit: what is full there; the times at half of it, in ms."""
+
+    scenario: str
+    processes: int
+    capacity: float
+    limit: str
+    busy: dict[str, float]
+    orders_per_message: float
+    orders_per_transaction: float
+    p50_ms: float
+    p99_ms: float
+
+
+def forecasts(
+    costs: Costs, scenarios: Sequence[Scenario] = SCENARIOS, processes: Sequence[int] = PROCESSES
+) -> list[Forecast]:
+    """Every scenario at every number of processes, on all cores of this machine."""
+    jobs = [
+        (costs, scenario, number)
+        for scenario in scenarios
+        for number in processes
+        if number >= scenario.shards
+    ]
+    with ProcessPoolExecutor() as pool:
+        return list(pool.map(forecast, *zip(*jobs, strict=True)))
+
+
+def forecast(costs: Costs, scenario: Scenario, processes: int) -> Forecast:
+    """The capacity of so many web and as many worker processes, and the times at half of it."""
+    each = round(processes / scenario.shards)
+    setup = Setup(each, each, threads=scenario.threads, rtt_s=RTT_S)
+    load = scenario.load
+    found, over = capacity(costs, setup, load)
+    half = _run(costs, setup, load, found.orders_per_s / 2)
+    return Forecast(
+        scenario.name,
+        processes,
+        found.orders_per_s * scenario.shards,
+        limit(over or found),
+        (over or found).busy,
+        found.accepted / max(found.messages, 1),
+        found.decided / max(found.transactions, 1),
+        quantile(half.waits_ms, 0.5),
+        quantile(half.waits_ms, 0.99),
+    )
+
+
+def capacity(costs: Costs, setup: Setup, load: Load) -> tuple[Outcome, Outcome | None]:
+    """The load that all smaller ones up to it are kept up with, and one that is not, if any.
+
+    From below: batches grow with what is offered, so that a larger load may fit where a smaller
+    one does not, which is of no use to who has to pass the smaller one first.
+    """
+    low, high = 0.0, min(OFFERED_MIN, OFFERED_MAX)
+    found, over = None, None
+    while over is None and low < OFFERED_MAX:
+        tried = _run(costs, setup, load, high)
+        if falls_behind(tried):
+            over = tried
+        else:
+            found, low, high = tried, high, min(high * STEP, OFFERED_MAX)
+    for _ in range(HALVINGS if over else 0):
+        rate = math.sqrt(max(low, OFFERED_MIN / STEP) * high)
+        tried = _run(costs, setup, load, rate)
+        if falls_behind(tried):
+            high, over = rate, tried
+        else:
+            low, found = rate, tried
+    return found or over or tried, over
+
+
+def _run(costs: Costs, setup: Setup, load: Load, rate: float) -> Outcome:
+    warm_s, seconds = max(WARM_S, WARM_ORDERS / rate), max(SECONDS, ORDERS / rate)
+    load = replace(load, rate=rate, warm_s=warm_s, seconds=seconds)
+    return Simulation(costs, setup, load).run()
+
+
+def falls_behind(outcome: Outcome) -> bool:
+    return outcome.posted - outcome.decided > PILED_UP * outcome.posted
+
+
+def limit(outcome: Outcome) -> str:
+    """What keeps it from deciding more."""
+    busy = outcome.busy
+    piled_up = outcome.accepted - outcome.decided > outcome.posted - outcome.accepted
+    behind = piled_up and busy["transactions"] >= FULL
+    if behind and busy["row locks"] >= LOCKED * busy["transactions"]:
+        return "row locks"
+    # Orders pile up before the part that is full: accepted ones, or those that are not yet.
+    parts = ("worker", "database", "disk") if behind else ("web", "queue")
+    fullest = max(parts, key=lambda name: busy[name])
+    if busy[fullest] >= FULL:
+        return fullest
+    return "transactions" if behind else NOT_REACHED
+
+
+def as_json(found: Sequence[Forecast]) -> list[dict[str, Any]]:
+    return [asdict(one) for one in found]

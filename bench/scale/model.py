@@ -1,0 +1,650 @@
+"""The simulation (SimPy): an order's way from client to commit, with the real waiting and batching.
+
+A web process is an event loop that publishes one batch at a time; a worker one interpreter whose
+threads take messages and whose transactions are made one at a time, from all that the threads hold
+(web/batcher.py, actors/group_commit.py). A transaction locks its stock rows in SKU order until its
+commit, and commits share flushes. Batches are not a parameter: they come out.
+
+Two modes: `shared_cores` puts everything, the load generator too, on one machine, as measured;
+without it each web and worker process has a core of its own, and PostgreSQL `database_cores`.
+"""
+
+import itertools
+import random
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import simpy
+
+from bench.scale.costs import Costs
+
+Steps = Generator[simpy.Event, Any, None]
+
+MESSAGE_ORDERS_MAX = 500
+#: Dramatiq fetches twice as many messages ahead as there are threads.
+PREFETCH = 2
+#: As web/decisions.py pauses between polls.
+POLL_S = 0.003
+#: Of a request's work in the web process, what comes after the confirm (docs/benchmarks.md).
+ANSWER_SHARE = 0.35
+#: After so many requests the effects of an event loop are seen by others.
+TURN = 16
+#: How long a thread keeps a core (or the interpreter) that another one wants.
+QUANTUM_S = 0.001
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The system. queues: of orders, each a process of RabbitMQ's with a core of its own.
+
+    speed: of the shared cores, what is left to us beside kernel, hypervisor and strangers.
+    rtt_s: a round trip between machines, beside what was measured over the loopback.
+    """
+
+    web: int = 1
+    workers: int = 1
+    threads: int = 8
+    shared_cores: int | None = None
+    speed: float = 1.0
+    database_cores: int = 16
+    queues: int = 1
+    transaction_orders_max: int = 1000
+    rtt_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is posted. rate: orders a second in an open loop, 0 for a closed one.
+
+    until_decided: a client posts its next order when its last one is decided, not when accepted.
+    hot: every order has the same SKU in its first line. probes: orders a second whose clients wait.
+    """
+
+    connections: int = 256
+    rate: float = 0.0
+    lines: int = 2
+    skus: int = 1000
+    hot: bool = False
+    batch: int = 1
+    seconds: float = 2.0
+    warm_s: float = 0.0
+    until_decided: bool = False
+    probes: float = 0.0
+
+
+@dataclass
+class Outcome:
+    """What came out, after the warm-up. busy: share of what each part could do at most.
+
+    waits_ms: accepted to decided, of each order; seen_ms: of probes, to the client's answer.
+    """
+
+    posted: int = 0
+    accepted: int = 0
+    decided: int = 0
+    seconds: float = 0.0
+    messages: int = 0
+    transactions: int = 0
+    mean_in_system: float = 0.0
+    waits_ms: list[float] = field(default_factory=list)
+    seen_ms: list[float] = field(default_factory=list)
+    busy: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def orders_per_s(self) -> float:
+        return self.decided / self.seconds if self.seconds else 0.0
+
+
+def quantile(values: Sequence[float], fraction: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * fraction))] if ordered else 0.0
+
+
+class Cpu:
+    """What runs a program: `serial` one thread at a time, on cores it may share with others."""
+
+    def __init__(
+        self,
+        env: simpy.Environment,
+        cores: simpy.Resource | None = None,
+        *,
+        serial: bool = True,
+        speed: float = 1.0,
+    ) -> None:
+        self._env = env
+        self._speed = speed
+        self._gates = [g for g in (simpy.Resource(env) if serial else None, cores) if g is not None]
+        self.busy_s = 0.0
+
+    def burn(self, seconds: float) -> Steps:
+        """So much CPU time, as the others let it."""
+        while seconds > 1e-9:
+            spell = min(seconds, QUANTUM_S)
+            turns = []
+            for gate in self._gates:
+                turns.append((gate, gate.request()))
+                yield turns[-1][1]
+            if not any(gate.queue for gate in self._gates):
+                # Nobody waits: whoever comes waits for no longer than a few quanta.
+                spell = min(seconds, 4 * QUANTUM_S)
+            yield self._env.timeout(spell / self._speed)
+            for gate, turn in turns:
+                gate.release(turn)
+            self.busy_s += spell
+            seconds -= spell
+
+
+class Level:
+    """A number over time, and its mean."""
+
+    def __init__(self, env: simpy.Environment) -> None:
+        self._env = env
+        self.now = 0
+        self._area, self._began, self._changed = 0.0, env.now, env.now
+
+    def add(self, change: int) -> None:
+        self._area += self.now * (self._env.now - self._changed)
+        self._changed = self._env.now
+        self.now += change
+
+    def reset(self) -> None:
+        self._area, self._began, self._changed = 0.0, self._env.now, self._env.now
+
+    def mean(self) -> float:
+        self.add(0)
+        return self._area / max(self._env.now - self._began, 1e-9)
+
+
+class RowLocks:
+    """Rows that transactions lock in order and hold until they commit."""
+
+    def __init__(self, env: simpy.Environment) -> None:
+        self._env = env
+        self._waiting: dict[int, deque[simpy.Event]] = {}
+
+    def take(self, rows: Iterable[int]) -> Generator[simpy.Event, Any, bool]:
+        """Returns whether it had to wait."""
+        waited = False
+        for row in rows:
+            queue = self._waiting.get(row)
+            if queue is None:
+                self._waiting[row] = deque()
+            else:
+                turn = self._env.event()
+                queue.append(turn)
+                waited = True
+                yield turn
+        return waited
+
+    def release(self, rows: Iterable[int]) -> None:
+        for row in rows:
+            if queue := self._waiting[row]:
+                queue.popleft().succeed()
+            else:
+                del self._waiting[row]
+
+
+class Disk:
+    """One flush at a time; those who come meanwhile share the next."""
+
+    def __init__(self, env: simpy.Environment, seconds: Callable[[int], float]) -> None:
+        self._env = env
+        self._seconds = seconds
+        self._waiting: list[tuple[simpy.Event, int]] = []
+        self._flushing = False
+        self.busy_s = 0.0
+
+    def flush(self, orders: int) -> Steps:
+        done = self._env.event()
+        self._waiting.append((done, orders))
+        if not self._flushing:
+            self._env.process(self._run())
+        yield done
+
+    def _run(self) -> Steps:
+        self._flushing = True
+        while self._waiting:
+            group, self._waiting = self._waiting, []
+            took = self._seconds(sum(orders for _, orders in group))
+            yield self._env.timeout(took)
+            self.busy_s += took
+            for done, _ in group:
+                done.succeed()
+        self._flushing = False
+
+
+@dataclass
+class Request:
+    """A POST under way. seen: what a client that waits for the decision waits for."""
+
+    posted: float
+    orders: int
+    web: "Web"
+    seen: simpy.Event | None = None
+    decided: bool = False
+
+
+@dataclass
+class Message:
+    requests: list[Request]
+    orders: int
+
+
+class Web:
+    """A web process: what came in, what gathers for the next message, what is confirmed."""
+
+    def __init__(self, env: simpy.Environment, cpu: Cpu) -> None:
+        self.cpu = cpu
+        self.arrived: list[Request] = []
+        self.gathered: list[Request] = []
+        self.confirmed: list[Request] = []
+        self.flying = False
+        self.polled: list[Request] = []
+        self.polling = False
+        self.wake = env.event()
+
+
+class Worker:
+    """A worker process: messages fetched, in the hands of threads, ready for a transaction."""
+
+    def __init__(self, env: simpy.Environment, cpu: Cpu, backend: Cpu) -> None:
+        self.cpu = cpu
+        self.backend = backend
+        self.fetched: deque[Message] = deque()
+        self.ready: list[Message] = []
+        self.held = 0
+        self.in_hand = 0
+        self.fetch = env.event()
+        self.commit = env.event()
+
+
+def wake(event: simpy.Event) -> None:
+    """Tell who waits for this event, if it was not told yet."""
+    if not event.triggered:
+        event.succeed()
+
+
+class Simulation:
+    """One run; the same seed gives the same run."""
+
+    def __init__(self, costs: Costs, setup: Setup, load: Load, seed: int = 1) -> None:
+        self.env = env = simpy.Environment()
+        self.costs, self.setup, self.load = costs, setup, load
+        self.random = random.Random(seed)
+        shared = simpy.Resource(env, setup.shared_cores) if setup.shared_cores else None
+        self.cores = shared
+        database = shared or simpy.Resource(env, setup.database_cores)
+
+        def cpu(cores: simpy.Resource | None = shared, *, serial: bool = True) -> Cpu:
+            return Cpu(env, cores, serial=serial, speed=setup.speed)
+
+        self.webs = [Web(env, cpu()) for _ in range(setup.web)]
+        self.workers = [
+            Worker(env, cpu(), cpu(database, serial=False)) for _ in range(setup.workers)
+        ]
+        self.reader = cpu(database, serial=False)
+        self.queues = [cpu(serial=shared is None) for _ in range(setup.queues)]
+        self.generator = cpu() if shared else None
+        self.beside = cpu(serial=False)
+        self.locks = RowLocks(env)
+        self.disk = Disk(env, lambda n: costs.flush_s + costs.flush_order_s * n)
+        self.backlog: deque[Message] = deque()
+        self.next_worker = itertools.cycle(range(setup.workers))
+        self.answered: list[Request] = []
+        self.answered_wake = env.event()
+        self.outcome = Outcome()
+        self.in_system, self.in_transaction, self.in_wait = Level(env), Level(env), Level(env)
+        self._began, self._stop = 0.0, load.warm_s + load.seconds
+        self._drained = env.event()
+
+    # --- running ---
+
+    def run(self) -> Outcome:
+        """With a warm-up: what is decided in `seconds` after it. Without: until all is decided."""
+        self._start()
+        if self.load.warm_s:
+            self.env.run(until=self.load.warm_s)
+            self._reset()
+            self.env.run(until=self._stop)
+        else:
+            self.env.run(until=self._stop)
+            if self.in_system.now:
+                self.env.run(until=self._drained)
+        return self._close()
+
+    def run_transactions(self, orders: int) -> Outcome:
+        """Workers alone, each with one transaction of so many orders after the other."""
+
+        def work(worker: Worker) -> Steps:
+            while self.env.now < self._stop:
+                yield from self._transaction(worker, orders)
+                self._decided(orders)
+
+        for worker in self.workers:
+            self.env.process(work(worker))
+        self.env.run(until=self._stop)
+        return self._close()
+
+    def _start(self) -> None:
+        env, load = self.env, self.load
+        for web in self.webs:
+            env.process(self._web(web))
+        for worker in self.workers:
+            env.process(self._fetching(worker))
+            env.process(self._committing(worker))
+        if self.cores is not None:
+            env.process(self._background())
+            env.process(self._generating())
+        if load.rate:
+            env.process(self._arrivals())
+        else:
+            for number in range(load.connections):
+                self._post(Request(0.0, load.batch, self.webs[number % len(self.webs)]))
+        if load.probes:
+            env.process(self._probing())
+
+    def _reset(self) -> None:
+        self.outcome = Outcome()
+        self._began = self.env.now
+        for level in (self.in_system, self.in_transaction, self.in_wait):
+            level.reset()
+        for cpu in self._cpus():
+            cpu.busy_s = 0.0
+        self.disk.busy_s = 0.0
+
+    def _cpus(self) -> list[Cpu]:
+        workers = [cpu for worker in self.workers for cpu in (worker.cpu, worker.backend)]
+        generator = [self.generator] if self.generator else []
+        webs = [web.cpu for web in self.webs]
+        return [*webs, *workers, *self.queues, self.reader, self.beside, *generator]
+
+    def _close(self) -> Outcome:
+        out, seconds = self.outcome, self.env.now - self._began
+        out.seconds = seconds
+        out.mean_in_system = self.in_system.mean()
+        database = sum(worker.backend.busy_s for worker in self.workers) + self.reader.busy_s
+        cores = self.setup.shared_cores or self.setup.database_cores
+        out.busy = {
+            "web": max(web.cpu.busy_s for web in self.webs) / seconds,
+            "queue": max(queue.busy_s for queue in self.queues) / seconds,
+            "worker": max(worker.cpu.busy_s for worker in self.workers) / seconds,
+            "transactions": self.in_transaction.mean() / len(self.workers),
+            "row locks": self.in_wait.mean() / len(self.workers),
+            "database": database / cores / seconds,
+            "disk": self.disk.busy_s / seconds,
+        }
+        return out
+
+    # --- clients ---
+
+    def _post(self, request: Request) -> None:
+        self.outcome.posted += request.orders
+        self.in_system.add(request.orders)
+        request.web.arrived.append(request)
+        wake(request.web.wake)
+
+    def _next_of(self, request: Request) -> None:
+        """The client of a request that is answered posts another one, in a closed loop."""
+        if self.load.rate or request.seen is not None or self.env.now >= self._stop:
+            return
+        if self.generator is None:
+            self._post(Request(self.env.now, self.load.batch, request.web))
+        else:
+            self.answered.append(request)
+            wake(self.answered_wake)
+
+    def _generating(self) -> Steps:
+        """The load generator, a thread on the same machine."""
+        assert self.generator is not None
+        cost = self.costs.of("load generator", request=1, order=self.load.batch)
+        while True:
+            if not self.answered:
+                self.answered_wake = self.env.event()
+                yield self.answered_wake
+            answered, self.answered = self.answered, []
+            for turn in _turns(answered):
+                yield from self.generator.burn(cost * len(turn))
+                for request in turn:
+                    if self.env.now < self._stop:
+                        self._post(Request(self.env.now, self.load.batch, request.web))
+
+    def _arrivals(self) -> Steps:
+        """Many independent customers (Poisson)."""
+        load, due = self.load, 0.0
+        requests_per_s = load.rate / load.batch
+        cost = self.costs.of("load generator", request=1, order=load.batch)
+        while due < self._stop:
+            number = 0
+            while due <= self.env.now:
+                self._post(Request(due, load.batch, self.random.choice(self.webs)))
+                due += self.random.expovariate(requests_per_s)
+                number += 1
+            if self.generator is not None and number:
+                yield from self.generator.burn(cost * number)
+            yield self.env.timeout(max(due - self.env.now, QUANTUM_S / 10))
+
+    def _probing(self) -> Steps:
+        number = 0
+        while True:
+            number += 1
+            yield self.env.timeout(max(0.0, number / self.load.probes - self.env.now))
+            if self.env.now >= self._stop:
+                return
+            self.env.process(self._probe(self.random.choice(self.webs)))
+
+    def _probe(self, web: Web) -> Steps:
+        request = Request(self.env.now, 1, web, seen=self.env.event())
+        self._post(request)
+        web.polled.append(request)
+        if not web.polling:
+            self.env.process(self._polling(web))
+        assert request.seen is not None
+        yield request.seen
+        # What was decided is read, and answered.
+        yield from self._look(web)
+        self.outcome.seen_ms.append((self.env.now - request.posted) * 1000)
+
+    def _polling(self, web: Web) -> Steps:
+        web.polling = True
+        while web.polled:
+            before = [request for request in web.polled if request.decided]
+            yield from self._look(web)
+            for request in before:
+                web.polled.remove(request)
+                assert request.seen is not None
+                request.seen.succeed()
+            yield self.env.timeout(POLL_S)
+        web.polling = False
+
+    def _look(self, web: Web) -> Steps:
+        """A read: half in the web process, half in PostgreSQL."""
+        yield from web.cpu.burn(self.costs.see_s / 4)
+        yield from self.reader.burn(self.costs.see_s / 4)
+
+    # --- the front door ---
+
+    def _web(self, web: Web) -> Steps:
+        costs, load = self.costs, self.load
+        request_s = costs.of("web", request=1, order=load.batch, line=load.batch * load.lines)
+        while True:
+            if not (web.arrived or web.confirmed or (web.gathered and not web.flying)):
+                web.wake = self.env.event()
+                yield web.wake
+            answers, web.confirmed = web.confirmed, []
+            for turn in _turns(answers):
+                yield from web.cpu.burn(request_s * ANSWER_SHARE * len(turn))
+                if not load.until_decided:
+                    for request in turn:
+                        self._next_of(request)
+            arrived, web.arrived = web.arrived, []
+            if arrived:
+                yield from web.cpu.burn(request_s * (1 - ANSWER_SHARE) * len(arrived))
+                web.gathered += arrived
+            if web.gathered and not web.flying:
+                web.flying = True
+                messages = _packed(web.gathered)
+                web.gathered = []
+                yield from web.cpu.burn(costs.of("web", message=1) * len(messages))
+                self.env.process(self._flight(web, messages))
+
+    def _flight(self, web: Web, messages: list[Message]) -> Steps:
+        yield self.env.all_of([self.env.process(self._publish(m)) for m in messages])
+        for message in messages:
+            web.confirmed += message.requests
+        web.flying = False
+        wake(web.wake)
+
+    # --- RabbitMQ ---
+
+    def _publish(self, message: Message) -> Steps:
+        lines = message.orders * self.load.lines
+        queue = self.random.choice(self.queues)
+        if self.cores is not None:
+            cost = self.costs.of("RabbitMQ", message=1, order=message.orders, line=lines)
+        else:
+            cost = self.costs.queue(message.orders, lines)
+        yield from queue.burn(cost)
+        # To the broker and back, and from its leader to a follower and back.
+        yield self.env.timeout(self.costs.confirm_s + 2 * self.setup.rtt_s)
+        self.outcome.messages += 1
+        self.outcome.accepted += message.orders
+        self.backlog.append(message)
+        self._deliver()
+
+    def _deliver(self) -> None:
+        """Messages to consumers in turn, as far as each may fetch ahead."""
+        most = self.setup.threads * PREFETCH
+        full = 0
+        while self.backlog and full < len(self.workers):
+            worker = self.workers[next(self.next_worker)]
+            if worker.held >= most:
+                full += 1
+                continue
+            full = 0
+            worker.held += 1
+            worker.fetched.append(self.backlog.popleft())
+            wake(worker.fetch)
+
+    # --- workers ---
+
+    def _fetching(self, worker: Worker) -> Steps:
+        cost = self.costs.of("worker", message=1)
+        while True:
+            if not worker.fetched or worker.in_hand >= self.setup.threads:
+                worker.fetch = self.env.event()
+                yield worker.fetch
+                continue
+            worker.in_hand += 1
+            message = worker.fetched.popleft()
+            yield from worker.cpu.burn(cost)
+            worker.ready.append(message)
+            wake(worker.commit)
+
+    def _committing(self, worker: Worker) -> Steps:
+        while True:
+            if not worker.ready:
+                worker.commit = self.env.event()
+                yield worker.commit
+                continue
+            group = _group(worker.ready, self.setup.transaction_orders_max)
+            del worker.ready[: len(group)]
+            yield from self._transaction(worker, sum(message.orders for message in group))
+            for message in group:
+                self._settle(message)
+            worker.in_hand -= len(group)
+            worker.held -= len(group)
+            self._deliver()
+            wake(worker.fetch)
+
+    def _transaction(self, worker: Worker, orders: int) -> Steps:
+        """Claim; lock; decide and write; commit. Worker and backend take turns."""
+        costs = self.costs
+        lines = orders * self.load.lines
+        rows = self._rows(orders)
+        in_worker = costs.of("worker", transaction=1, order=orders, line=lines)
+        in_database = costs.of("PostgreSQL", transaction=1, order=orders, line=lines, row=len(rows))
+        locked = costs.locked_share(orders)
+        free = 1 - locked
+        self.in_transaction.add(1)
+        yield from worker.cpu.burn(in_worker * free)
+        yield from worker.backend.burn(in_database * free)
+        # Begin and claim; lock, two writes and the commit are of the part that holds the rows.
+        yield self.env.timeout(costs.trips_s * free + 2 * self.setup.rtt_s)
+        self.in_wait.add(1)
+        waited = yield from self.locks.take(rows)
+        self.in_wait.add(-1)
+        if waited:
+            # PostgreSQL looks again at rows that changed since its statement began.
+            in_database += costs.of("PostgreSQL", recheck=len(rows)) / locked
+        yield from worker.cpu.burn(in_worker * locked)
+        yield from worker.backend.burn(in_database * locked)
+        yield self.env.timeout(costs.trips_s * locked + 4 * self.setup.rtt_s)
+        yield from self.disk.flush(orders)
+        self.locks.release(rows)
+        self.in_transaction.add(-1)
+        self.outcome.transactions += 1
+
+    def _rows(self, orders: int) -> list[int]:
+        """The stock rows of so many orders, in order."""
+        load = self.load
+        if load.hot:
+            drawn = self.random.choices(range(load.skus), k=orders * (load.lines - 1))
+            return sorted({0, *drawn})
+        return sorted(set(self.random.choices(range(load.skus), k=orders * load.lines)))
+
+    def _settle(self, message: Message) -> None:
+        now = self.env.now
+        for request in message.requests:
+            request.decided = True
+            self.outcome.waits_ms.append((now - request.posted) * 1000)
+            if self.load.until_decided:
+                self._next_of(request)
+        self.in_system.add(-message.orders)
+        self._decided(message.orders)
+        if not self.in_system.now and now >= self._stop and not self._drained.triggered:
+            self._drained.succeed()
+
+    def _decided(self, orders: int) -> None:
+        self.outcome.decided += orders
+
+    # --- what runs beside ---
+
+    def _background(self) -> Steps:
+        """Heartbeats, timers, housekeeping: a share of the shared cores."""
+        processes = {"web": self.setup.web, "worker": self.setup.workers}
+        share = sum(
+            self.costs.of(name, second=processes.get(name, 1))
+            for name in ("web", "RabbitMQ", "worker", "PostgreSQL")
+        )
+        step_s = 0.005
+        while True:
+            yield from self.beside.burn(share * step_s)
+            yield self.env.timeout(step_s)
+
+
+def _turns(requests: list[Request]) -> Iterator[list[Request]]:
+    return (requests[start : start + TURN] for start in range(0, len(requests), TURN))
+
+
+def _packed(requests: list[Request]) -> list[Message]:
+    """Requests packed into messages, none torn apart."""
+    messages: list[Message] = []
+    for request in requests:
+        if not messages or messages[-1].orders + request.orders > MESSAGE_ORDERS_MAX:
+            messages.append(Message([], 0))
+        messages[-1].requests.append(request)
+        messages[-1].orders += request.orders
+    return messages
+
+
+def _group(ready: Sequence[Message], orders_max: int) -> list[Message]:
+    """The messages that fit a transaction; one, however large."""
+    taken, room = 0, orders_max
+    for message in ready:
+        room -= message.orders
+        if taken and room < 0:
+            break
+        taken += 1
+    return list(ready[:taken])
