@@ -1,0 +1,142 @@
+"""Messages that come again, and those that should never have come."""
+
+import contextlib
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import uuid4
+
+import msgspec
+import pika
+import pika.exceptions
+from dramatiq.message import Message
+
+from actors.commands import ROUTES, Line, PlaceOrder, encode, join
+from models.rules.signing import Signer, derive_key
+from tests.torture.faults.scene import ORDERS, NotFiredError, Scene, channel_of, fault
+from tests.torture.load import HOT
+from tests.torture.rig import (
+    NAME,
+    QUEUES,
+    Rig,
+)
+from tests.torture.saboteur import KILLER
+
+COPY: Final = "copy"
+CURSED: Final = "cursed"
+#: A bug's stand-in: orders of some customers can't be written.
+CURSE: Final = f"""
+CREATE FUNCTION curse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'check_violation', MESSAGE = 'cursed: ' || NEW.customer_id;
+END $$;
+CREATE TRIGGER curse BEFORE INSERT ON orders FOR EACH ROW
+WHEN (starts_with(NEW.customer_id, '{CURSED}') AND NEW.status <> 'failed')
+EXECUTE FUNCTION curse();
+"""
+FORGERIES: Final = 2
+NO_MESSAGES: Final = (
+    b"",
+    b"\x00\xff\xfe",
+    b"{" * 2_000,
+    b'{"queue_name": "holdfast.orders", "options": null}',
+    b'{"queue_name":"holdfast.orders","actor_name":"place_orders","args":[],'
+    b'"kwargs":{"commands":[{"id":"\\ud800\\u0000"}]},"options":{"throws":[[1]],"max_retries":"9"},'
+    b'"message_id":"m","message_timestamp":0}',
+)
+
+
+@fault("duplicate-messages")
+def duplicate_messages(scene: Scene) -> str:
+    """Every message comes two to five times: most copies at once, some later."""
+    later: list[tuple[str, bytes]] = []
+    scene.rig.rabbitmq.ctl("trace_on", "-p", NAME)
+    try:
+        with channel_of(scene.rig) as channel:
+            channel.confirm_delivery()
+            queue = channel.queue_declare("", exclusive=True).method.queue
+            channel.queue_bind(queue, "amq.rabbitmq.trace", "publish.#")
+            ends_s = scene.history.now_s() + 2.5
+            while scene.history.now_s() < ends_s:
+                got, properties, body = channel.basic_get(queue, auto_ack=True)
+                if got is None:
+                    scene.wait(0.01)
+                elif (to := _original_for(properties.headers)) is not None:
+                    at_once, postponed = scene.random.randint(0, 2), scene.random.randint(1, 2)
+                    publish_copies(channel, [(to, body)] * at_once)
+                    later += [(to, body)] * postponed
+            publish_copies(channel, later[::2])
+    finally:
+        scene.rig.rabbitmq.ctl("trace_off", "-p", NAME)
+    scene.postponed += later[1::2]
+    if not later:
+        raise NotFiredError("no message was seen")
+    return f"{len(later)} messages"
+
+
+def _original_for(traced: dict[str, Any]) -> str | None:
+    """The queue of a message that RabbitMQ has traced, None of a copy and of what is not ours."""
+    (queue,) = traced["routing_keys"]
+    is_copy = traced["properties"].get("message_id") == COPY
+    return queue if queue in QUEUES and not is_copy else None
+
+
+def publish_copies(channel: Any, copies: list[tuple[str, bytes]]) -> None:
+    """Publish messages again. A queue that is full may refuse them: nobody was promised any."""
+    for queue, body in copies:
+        # What is full refuses: nobody was promised a copy.
+        with contextlib.suppress(pika.exceptions.NackError):
+            channel.basic_publish("", queue, body, pika.BasicProperties(message_id=COPY))
+
+
+@fault("poison-malformed")
+def poison_malformed(scene: Scene) -> str:
+    """What is no message of ours, on every queue: NULs, surrogates, odd options, no JSON at all."""
+    with channel_of(scene.rig) as channel:
+        channel.confirm_delivery()
+        for queue in QUEUES:
+            for body in NO_MESSAGES:
+                channel.basic_publish("", queue, body, mandatory=True)
+        for body in _forgeries():
+            channel.basic_publish("", ORDERS, body, mandatory=True)
+    sent = len(QUEUES) * len(NO_MESSAGES) + FORGERIES
+    scene.malformed += sent
+    scene.fires(lambda: _letters(scene.rig) >= scene.malformed, "all are on record", 40.0)
+    return f"{sent} messages"
+
+
+def _forgeries() -> list[bytes]:
+    """An order that nobody asked for, as somebody would send it who may publish but has no key:
+
+    without a signature, and signed by a key of one's own.
+    """
+    order = PlaceOrder(str(uuid4()), datetime.now(UTC), "forger", [Line(HOT, 1)], {})
+    message: Message[Any] = Message(
+        queue_name=ORDERS, actor_name=ROUTES[PlaceOrder].actor, args=(),
+        kwargs={"commands": join([encode(order)])}, options={},
+    )  # fmt: skip
+    plain = msgspec.json.encode(message.asdict())
+    return [plain, Signer([derive_key("a-secret-that-the-service-does-not-have")]).sign(plain)]
+
+
+def _letters(rig: Rig) -> int:
+    return int(rig.sql("SELECT count(*) FROM dead_letters WHERE actor = ''")[0][0])
+
+
+@fault("poison-raises")
+def poison_raises(scene: Scene) -> str:
+    """Orders that always fail, in the middle of others."""
+    _until_failed(scene, [scene.name(CURSED) for _ in range(3)])
+    return "3 orders"
+
+
+@fault("poison-kills")
+def poison_kills(scene: Scene) -> str:
+    """An order that kills whoever decides it."""
+    _until_failed(scene, [scene.name(KILLER)])
+    return "1 order"
+
+
+def _until_failed(scene: Scene, customers: list[str]) -> None:
+    ids = scene.load.place(*customers)
+    statement = "SELECT count(*) FROM commands WHERE id = ANY (%s::uuid[]) AND status = 'failed'"
+    scene.fires(lambda: scene.rig.sql(statement, ids)[0][0] == len(ids), "they failed", 90.0)

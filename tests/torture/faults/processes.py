@@ -1,0 +1,96 @@
+"""Processes that die, hang or are restarted, at exact moments."""
+
+import contextlib
+import os
+import signal
+from functools import partial
+from pathlib import Path
+
+from tests.torture.faults.scene import FAULTS, Fault, Scene, consumers, fault
+from tests.torture.load import HOT
+from tests.torture.rig import (
+    WEB_PROCESSES,
+    WORKERS,
+    Keeper,
+    locked_row,
+)
+
+
+def killed_at(moment: str) -> Fault:
+    def run(scene: Scene) -> str:
+        fired = len(scene.rig.failpoints.fired(moment))
+        scene.rig.failpoints.arm(moment)
+        try:
+            scene.fires(lambda: len(scene.rig.failpoints.fired(moment)) > fired, moment)
+        finally:
+            scene.rig.failpoints.disarm(moment)
+        return ""
+
+    return run
+
+
+def _killed_while_retrying(moment: str) -> Fault:
+    at = killed_at(moment)
+
+    def run(scene: Scene) -> str:
+        # Whoever wants that row runs into a time-out, and is tried again later.
+        with locked_row(scene.rig, HOT):
+            return at(scene)
+
+    return run
+
+
+for _moment in ("before-begin", "after-claim", "before-commit", "after-commit"):
+    FAULTS[f"kill-worker-{_moment}"] = killed_at(_moment)
+for _moment in ("publish-retry", "delayed-moved"):
+    FAULTS[f"kill-worker-{_moment}"] = _killed_while_retrying(_moment)
+for _moment in ("before-publish", "before-confirm", "before-answer"):
+    FAULTS[f"kill-web-{_moment}"] = killed_at(_moment)
+
+
+@fault("stop-worker")
+def stop_worker(scene: Scene) -> str:
+    """A worker hangs in a transaction until RabbitMQ has given its messages away, then goes on."""
+    points = scene.rig.failpoints
+    before = len(points.fired("before-commit"))
+    points.arm("before-commit", "stop")
+    try:
+        scene.fires(lambda: len(points.fired("before-commit")) > before, "before-commit")
+        scene.fires(
+            lambda: 0 <= consumers(scene.rig) < len(WORKERS), "RabbitMQ gives its messages away"
+        )
+    finally:
+        points.disarm("before-commit")
+        for pid in points.fired("before-commit")[before:]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+    return ""
+
+
+@fault("rolling-restart-workers")
+def rolling_restart_workers(scene: Scene) -> str:
+    for _ in range(scene.series):
+        for name in WORKERS:
+            keeper = scene.rig.keepers[name]
+            starts = keeper.starts
+            keeper.send(signal.SIGTERM)
+            scene.fires(partial(_started_again, keeper, starts), f"{name} comes again")
+    return f"{scene.series} times"
+
+
+@fault("rolling-restart-web")
+def rolling_restart_web(scene: Scene) -> str:
+    for _ in range(scene.series):
+        log = scene.rig.log("web")
+        before = log.read_bytes().count(b"Connected to RabbitMQ")
+        scene.rig.keepers["web"].send(signal.SIGHUP)
+        scene.fires(partial(_connected, log, before + WEB_PROCESSES), "new web processes")
+    return f"{scene.series} times"
+
+
+def _started_again(keeper: Keeper, starts: int) -> bool:
+    return keeper.starts > starts
+
+
+def _connected(log: Path, times: int) -> bool:
+    return log.read_bytes().count(b"Connected to RabbitMQ") >= times

@@ -1,0 +1,101 @@
+"""What every fault works with, and the list of them."""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from random import Random
+from typing import Any, Final
+
+import pika
+import pika.exceptions
+
+from actors.commands import ROUTES, PlaceOrder
+from tests.torture.history import History
+from tests.torture.load import HOT, Load
+from tests.torture.rig import Rig, locked_row
+from tests.torture.watch import Watch
+
+FIRES_S_MAX: Final = 20.0
+ORDERS: Final = ROUTES[PlaceOrder].queue
+
+
+class NotFiredError(Exception):
+    """A fault has harmed nothing, so nothing is proved by it."""
+
+
+@dataclass
+class Scene:
+    """What a fault works with. series: how often those that come in a row are repeated."""
+
+    rig: Rig
+    load: Load
+    watch: Watch
+    history: History
+    random: Random
+    series: int
+    patience_s: float
+    malformed: int = 0
+    broken: list[str] = field(default_factory=list)
+    # Copies of messages that come when nobody thinks of them any more.
+    postponed: list[tuple[str, bytes]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._pause = threading.Event()
+        self._numbers = count(1)
+
+    def wait(self, seconds: float) -> None:
+        self._pause.wait(seconds)
+
+    def fires(self, condition: Callable[[], Any], what: str, within_s: float = FIRES_S_MAX) -> None:
+        """Wait until a fault shows; raises NotFiredError."""
+        for _ in range(int(within_s / 0.05)):
+            if condition():
+                return
+            self.wait(0.05)
+        raise NotFiredError(what)
+
+    def name(self, kind: str) -> str:
+        return f"{kind}-{next(self._numbers)}"
+
+
+Fault = Callable[[Scene], str]
+#: By name. Those with a colon are special cases of another one: they come only when asked for.
+FAULTS: Final[dict[str, Fault]] = {}
+
+
+def fault(name: str) -> Callable[[Fault], Fault]:
+    """Enter a fault under its name. It returns what there is to say about how it went."""
+
+    def entered(function: Fault) -> Fault:
+        FAULTS[name] = function
+        return function
+
+    return entered
+
+
+@contextmanager
+def channel_of(rig: Rig) -> Iterator[Any]:
+    connection = pika.BlockingConnection(pika.URLParameters(rig.broker_url))
+    try:
+        yield connection.channel()
+    finally:
+        connection.close()
+
+
+@contextmanager
+def retrying(scene: Scene) -> Iterator[None]:
+    """Whoever wants the stock that everybody wants runs into a time-out and is tried again."""
+    before = len(scene.rig.failpoints.moved())
+    with locked_row(scene.rig, HOT):
+        scene.fires(lambda: len(scene.rig.failpoints.moved()) > before, "messages are tried again")
+        yield
+
+
+def consumers(rig: Rig, queue: str = ORDERS) -> int:
+    """How many take from a queue; -1 where nobody can tell."""
+    with contextlib.suppress(pika.exceptions.AMQPError), channel_of(rig) as channel:
+        return int(channel.queue_declare(queue, passive=True).method.consumer_count)
+    return -1
