@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import httpx
 
@@ -238,6 +238,12 @@ def _ask(connection: HTTPConnection, ask: Ask) -> Answer:
         return Answer(0, {})
 
 
+class Books(Protocol):
+    """Where one can look into the database."""
+
+    def sql(self, statement: str, *params: object) -> list[tuple[Any, ...]]: ...
+
+
 #: Rows that break P3 or P4: stock is the sum of its ledger, allocated units are those of the
 #: confirmed orders, and no more is allocated than is there. One statement, so one snapshot.
 BROKEN_STOCK = """
@@ -273,12 +279,12 @@ FROM orders AS o WHERE o.id = ANY (%s::uuid[])
 """
 
 
-def assert_stock_is_true(system: System) -> None:
+def assert_stock_is_true(system: Books) -> None:
     """Stock = sum of its movements = units of the orders that hold it."""
     assert system.sql(BROKEN_STOCK) == []
 
 
-def assert_each_decided_once(system: System, order_ids: Sequence[str]) -> dict[str, str]:
+def assert_each_decided_once(system: Books, order_ids: Sequence[str]) -> dict[str, str]:
     """Every order has one decision and took its stock once or not; returns it by id."""
     rows = system.sql(DECIDED, list(order_ids))
     assert len(rows) == len(set(order_ids))
@@ -288,7 +294,7 @@ def assert_each_decided_once(system: System, order_ids: Sequence[str]) -> dict[s
     return {id_: status for id_, status, _, _ in rows}
 
 
-def all_decided(system: System, order_ids: Sequence[str], within_s: float = 60) -> dict[str, str]:
+def all_decided(system: Books, order_ids: Sequence[str], within_s: float = 60) -> dict[str, str]:
     """Wait until orders are decided; each once, and the stock true. Returns decisions by id."""
     wanted = len(set(order_ids))
     count = "SELECT count(*) FROM orders WHERE id = ANY (%s::uuid[])"

@@ -93,8 +93,8 @@ def test_who_may_make_a_change_can_follow_its_command(
         assert client.get(address).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/livez", "/readyz"])
-def test_health_needs_no_key(anybody: httpx.Client, path: str) -> None:
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/openapi.json", "/docs"])
+def test_health_and_the_documents_need_no_key(anybody: httpx.Client, path: str) -> None:
     assert anybody.get(path).status_code == 200
 
 

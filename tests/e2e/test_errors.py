@@ -236,7 +236,7 @@ def test_a_method_that_is_none_is_refused_with_those_that_are(
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/", "/v2/orders", "/v1/nonsense", "/v1/orders/", "/v1/inventory/a/b",
+    "path", ["/v1", "/v1/", "/v2/orders", "/v1/nonsense", "/v1/orders/", "/v1/inventory/a/b",
              "/%00", "/v1/orders/a/b/c", "/.env", "/..%2f..%2fetc/passwd"],
 )  # fmt: skip
 def test_a_path_that_leads_nowhere_is_not_found(client: httpx.Client, path: str) -> None:

@@ -1,7 +1,6 @@
 """Orders: placed, refused, shown."""
 
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
 
 import httpx
 import pytest
@@ -164,7 +163,10 @@ def test_an_undecided_order_is_pending_and_null_where_nothing_is_known(
     assert shop.decided(accepted["id"])["status"] == "confirmed"
 
 
-@pytest.mark.parametrize("made_up", [str(uuid4()), "nonsense", "0", "%00", "a" * 500, "..%2f.."])
+@pytest.mark.parametrize(
+    "made_up",
+    ["6a327159-9eec-42ad-8f1f-c99122bf85c9", "nonsense", "0", "%00", "a" * 500, "..%2f.."],
+)
 @pytest.mark.parametrize("path", ["/v1/orders/{}", "/v1/orders/{}/events", "/v1/commands/{}"])
 def test_an_id_that_was_never_given_out_is_not_found(
     client: httpx.Client, path: str, made_up: str

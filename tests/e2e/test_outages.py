@@ -23,6 +23,7 @@ from tests.e2e.shop import (
     fresh,
     problem,
 )
+from tests.generations import private_rabbitmq
 
 
 class Frail(NamedTuple):
@@ -38,10 +39,9 @@ def frail() -> Iterator[Frail]:
     with ExitStack() as stack:
         root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="holdfast-frail-")))
         postgres = stack.enter_context(Postgres(root))
-        rabbitmq = stack.enter_context(RabbitMQ(root))
+        rabbitmq = stack.enter_context(private_rabbitmq(root))
         system = System(postgres, rabbitmq, "frail", PUBLISH_DEADLINE_S="2", BLOCKED_TIMEOUT_S="1")
-        system.run("migrate")
-        system.run("keys", "ensure-development")
+        system.prepare()
         stack.callback(system.stop)
         system.start()
         yield Frail(system, postgres, rabbitmq)
@@ -202,8 +202,7 @@ def test_a_full_queue_refuses_changes_until_there_is_room(
 ) -> None:
     # Given a queue that holds a few messages, and nobody who works
     system = System(postgres, rabbitmq, "narrow", QUEUE_LENGTH_MAX="3")
-    system.run("migrate")
-    system.run("keys", "ensure-development")
+    system.prepare()
     with ExitStack() as stack:
         client: httpx.Client = stack.enter_context(system.client())
         stack.callback(system.stop)
