@@ -23,13 +23,15 @@ import pytest
 from deploy.local import ports, processes
 from deploy.local.processes import Program
 from deploy.local.servers import Postgres, RabbitMQ
+from models.rules.signing import Signer, derive_key
+from tests.generations import private_rabbitmq
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 ROOT = Path(tempfile.mkdtemp(prefix="holdfast-test-"))
 atexit.register(shutil.rmtree, ROOT, ignore_errors=True)
 
 _postgres = Postgres(ROOT)
-_rabbitmq = RabbitMQ(ROOT)
+_rabbitmq = private_rabbitmq(ROOT)
 API_KEY = "hf_test-key-with-every-scope-and-no-limit"
 
 #: Tests that run actors and queries in this process; the processes of `system` have their own.
@@ -39,7 +41,37 @@ os.environ.update(
     SECRET_KEY="a-secret-for-tests-that-is-long-enough",
     API_KEY=API_KEY,
     HOST="127.0.0.1",
+    METRICS_HOST="127.0.0.1",
+    WEB_METRICS_PORT="0",
+    WORKER_METRICS_PORT="0",
+    CLOCK_METRICS_PORT="0",
 )
+#: Signs as every process of the tests does.
+signer = Signer([derive_key(os.environ["SECRET_KEY"])])
+
+
+#: Test files that share a system which takes long to start; any other file stands for itself.
+SHARED = {
+    "browser": "browser",
+    "test_dashboard_pages": "desk",
+    "test_dashboard_audit": "desk",
+}
+
+
+#: What takes longest comes first, or one process would do it last while the others have nothing.
+LONGEST = (
+    "test_torture", "test_make_run", "test_make_run_kills", "test_many_failures",
+    "test_rabbitmq_cluster", "test_postgres_failover",
+)  # fmt: skip
+
+
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in a hook of its own
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two processes share the tests, a file (or what shares a system) at a time."""
+    for item in items:
+        group = SHARED.get(item.path.parent.name) or SHARED.get(item.path.stem, item.path.stem)
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
 
 
 def eventually(condition: Callable[[], Any], *, within_s: float = 20.0, what: str = "") -> Any:
@@ -96,9 +128,19 @@ class System:
     base_url: of the front door; `client()` speaks to it with the key that may do everything.
     """
 
-    def __init__(self, postgres: Postgres, rabbitmq: RabbitMQ, name: str, **settings: str) -> None:
-        self.port = ports.free_ports(1)[0]
+    def __init__(
+        self,
+        postgres: Postgres,
+        rabbitmq: RabbitMQ,
+        name: str,
+        *,
+        worker: str = "--processes 1 --threads 8",
+        **settings: str,
+    ) -> None:
+        """worker: its options; settings: beside those that every system has."""
+        self.port, *metrics = ports.free_ports(4)
         self.base_url = f"http://127.0.0.1:{self.port}"
+        self.metrics_ports = dict(zip(("web", "worker", "clock"), metrics, strict=True))
         self.environment = {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PYTHONUNBUFFERED": "1",
@@ -108,9 +150,14 @@ class System:
             "API_KEY": API_KEY,
             "HOST": "127.0.0.1",
             "PORT": str(self.port),
+            "METRICS_HOST": "127.0.0.1",
+            "WEB_METRICS_PORT": str(self.metrics_ports["web"]),
+            "WORKER_METRICS_PORT": str(self.metrics_ports["worker"]),
+            "CLOCK_METRICS_PORT": str(self.metrics_ports["clock"]),
             **settings,
         }
         self._name = name
+        self._worker = worker.split()
         self._running: dict[str, Any] = {}
 
     def run(self, *arguments: str) -> str:
@@ -120,13 +167,19 @@ class System:
             cwd=CHECKOUT, env=self.environment, check=True, capture_output=True, text=True,
         ).stdout  # fmt: skip
 
-    def start(self, *which: str) -> None:
-        """Start processes by name; all of them without."""
+    def prepare(self) -> None:
+        """Make its tables, and the key that may do everything."""
+        self.run("migrate")
+        self.run("keys", "ensure-development")
+
+    def start(self, *which: str, ready: bool = True) -> None:
+        """Start processes by name; without, all that orders need. ready: wait for the web to be."""
         commands = {
             "web": ["gunicorn", "--config", "web/gunicorn_conf.py", "web.main:app"],
-            "worker": ["dramatiq", "actors.main", "--processes", "1", "--threads", "8"],
+            "worker": ["python", "-m", "actors", *self._worker],
+            "clock": ["python", "-m", "holdfast", "clock"],
         }
-        for name in which or commands:
+        for name in which or ("web", "worker"):
             program = Program(
                 name=f"{self._name}-{name}",
                 argv=[str(Path(sys.executable).parent / commands[name][0]), *commands[name][1:]],
@@ -136,14 +189,19 @@ class System:
                 environment=self.environment,
             )
             self._running[name] = (program, processes.start(program))
-        if not which or "web" in which:
-            eventually(self._ready, what=f"web ready; see {self.log('web')}")
+        if ready and (not which or "web" in which):
+            eventually(self.is_ready, what=f"web ready; see {self.log('web')}")
 
     def stop(self, *which: str) -> None:
         """Stop processes as a platform does: SIGTERM, then patience."""
         for name in which or list(self._running):
             program, process = self._running.pop(name)
             processes.end(process, program)
+
+    def exit_code(self, name: str) -> int | None:
+        """Of a process that was started; None while it runs."""
+        code: int | None = self._running[name][1].poll()
+        return code
 
     def kill(self, name: str) -> None:
         """kill -9, the whole process group."""
@@ -167,7 +225,8 @@ class System:
         finally:
             connection.close()
 
-    def _ready(self) -> bool:
+    def is_ready(self) -> bool:
+        """Whether the front door says that it takes orders."""
         try:
             return httpx.get(f"{self.base_url}/readyz", timeout=5).status_code == 200
         except httpx.TransportError:
@@ -178,8 +237,7 @@ class System:
 def system(postgres: Postgres, rabbitmq: RabbitMQ) -> Iterator[System]:
     """The whole system, shared by the tests of a session: use SKUs of your own."""
     running = System(postgres, rabbitmq, "e2e")
-    running.run("migrate")
-    running.run("keys", "ensure-development")
+    running.prepare()
     running.start()
     yield running
     running.stop()

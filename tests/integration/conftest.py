@@ -9,6 +9,7 @@ import dramatiq.worker
 import pytest
 
 import actors.broker
+import actors.operations
 import actors.orders
 from deploy.local.servers import RabbitMQ
 from models import database as db
@@ -41,6 +42,7 @@ def workshop(
     shop = Workshop(rabbitmq)
     # A move that waits is published by the worker that found it early.
     monkeypatch.setattr(actors.orders, "broker", shop.broker)
+    monkeypatch.setattr(actors.operations, "broker", shop.broker)
     yield shop
     shop.close()
 

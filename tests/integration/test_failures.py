@@ -1,5 +1,6 @@
 """What can't be processed: it never holds up its neighbours, is never lost, and is on record."""
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,12 +9,13 @@ import pytest
 from dramatiq.errors import ConnectionClosed
 
 from actors import dead_letters as letters
+from actors.envelope import EnvelopeEncoder, for_the_record
 from actors.inventory import adjust_stock
 from actors.orders import move_orders, place_orders
 from models import database as db
 from models.queries import reads
 from models.rules import allocation
-from tests.conftest import eventually
+from tests.conftest import eventually, signer
 from tests.integration.workshop import (
     Workshop,
     adjustment,
@@ -30,11 +32,12 @@ from tests.integration.workshop import (
     order,
     orders_now,
     outcomes,
+    put_back,
     rows,
     stock_of,
     stocked,
 )
-from tests.unit.test_envelope import MALFORMED
+from tests.unit.test_envelope import FORGED, MALFORMED, UNKNOWN
 
 #: A message with so many retries behind it is given up at its next failure.
 LAST_TRY = {"retries": 5}
@@ -89,6 +92,62 @@ def test_the_record_of_a_malformed_message_says_what_is_wrong_with_it(workshop: 
 
     assert (where, actor) == (queue, "")
     assert "Expected `object`, got `null` - at `$.options`" in error
+
+
+def test_what_is_not_signed_by_us_is_on_record_with_the_reason_and_changes_nothing(
+    workshop: Workshop,
+) -> None:
+    # Given good orders as anyone could write them who can publish, between two of ours
+    stocked("A", 9)
+    queue = place_orders.queue_name
+    ours, others = [order(("A", 1)) for _ in range(2)], [order(("A", 1)) for _ in FORGED]
+    signed = [for_actor(place_orders, each).encode() for each in ours]
+    contents = [for_the_record(for_actor(place_orders, each)) for each in others]
+    forged = [UNKNOWN.sign(contents[0]), *contents[1:]]
+    workshop.publish(queue, signed[0], *forged, signed[1])
+
+    workshop.start(queue)
+
+    eventually(lambda: orders_now(ours) == ["confirmed"] * 2)
+    letters = eventually(lambda: (all_ := dead_letters()) and len(all_) == len(forged) and all_)
+    assert {(actor, error_class) for _, actor, error_class, _, _ in letters} == {
+        ("", "SignatureError")
+    }
+    assert sorted({error for *_, error, _ in letters}) == [
+        "no signature", "signed with the unknown key id 'gone'",
+    ]  # fmt: skip
+    workshop.eventually_empty(queue)
+    assert (outcomes(others), stock_of("A")) == ([None] * len(others), (9, 2))
+    # and they can't be put back, now or later
+    put_back(*letter_ids())
+    assert rows("SELECT DISTINCT state FROM dead_letters") == [("failed",)]
+
+
+def test_a_failure_is_put_back_after_its_key_was_rotated_away(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a failure whose message another key had signed, one that is gone since
+    stocked("A", 9)
+    bug = order(("A", 1))
+    failed = for_actor(place_orders, bug)
+    letters.record(failed, ValueError("a bug"), "")
+    gone = EnvelopeEncoder(UNKNOWN)
+    unread = for_actor(place_orders, order(("A", 1)))
+    with monkeypatch.context() as patch:
+        patch.setattr("dramatiq.message.global_encoder", gone)
+        letters.record(for_actor(place_orders, late := order(("A", 1))), ValueError("a bug"), "")
+        body = unread.encode()
+    # and one that came when the key was gone
+    letters.record_malformed(place_orders.queue_name, body, ValueError("unknown key"))
+
+    put_back(*letter_ids())
+
+    # Then what was verified when it came goes out again, the other one does not
+    workshop.start(place_orders.queue_name)
+    eventually(lambda: orders_now([bug, late]) == ["confirmed"] * 2)
+    assert rows("SELECT state FROM dead_letters ORDER BY id") == [
+        ("retried",), ("retried",), ("failed",),
+    ]  # fmt: skip
 
 
 def test_a_message_with_the_name_of_another_queue_is_on_record(workshop: Workshop) -> None:
@@ -180,8 +239,9 @@ def test_commands_nested_so_deeply_that_a_thread_can_not_read_them_become_a_dead
     for levels in (200, *range(930, 1_000, 3), 1_500):
         # Some of these a consumer's thread can read, and a worker's, deeper in its stack, can't.
         nested = {"id": new_id(), "at": now(), "extra": "HERE"}
-        body = message(queue, "place_orders", nested, options=LAST_TRY).encode()
-        bodies.append(body.replace(b'"HERE"', b"[" * levels + b"]" * levels))
+        content = for_the_record(message(queue, "place_orders", nested, options=LAST_TRY))
+        deep = content.replace(b'"HERE"', b"[" * levels + b"]" * levels)
+        bodies.append(signer.sign(deep))
     workshop.publish(queue, *bodies)
 
     workshop.start(queue)
@@ -288,7 +348,12 @@ def with_bug(monkeypatch: pytest.MonkeyPatch, times: int = 1_000) -> list[str]:
     return calls
 
 
-def test_an_error_of_any_text_can_be_recorded(workshop: Workshop) -> None:
+def test_an_error_of_any_text_can_be_recorded(
+    workshop: Workshop, caplog: pytest.LogCaptureFixture
+) -> None:
+    # What the log quotes can't be sent from one of the tests' processes to the other.
+    caplog.set_level(logging.CRITICAL + 1)
+
     def odd(commands: msgspec.Raw) -> None:
         raise ValueError("NUL \0, a lone surrogate \udc80, and much " + "x" * 10_000)
 
@@ -315,6 +380,40 @@ def test_a_command_that_was_decided_after_all_keeps_its_outcome(workshop: Worksh
     assert orders_now([placed]) == ["confirmed"]
 
 
+@pytest.mark.parametrize("threads", [1, 4])
+def test_copies_of_a_message_that_fails_are_one_failure(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    # Given a message as it is there after publishes that RabbitMQ took, and did not confirm
+    stocked("A", 5)
+    bad = order(("A", 1))
+    copy = for_actor(place_orders, bad, **LAST_TRY).encode()
+    workshop.publish(place_orders.queue_name, *[copy] * 6)
+    with monkeypatch.context() as patch:
+        with_bug(patch)
+        workshop.start(place_orders.queue_name, threads=threads)
+        workshop.eventually_empty(place_orders.queue_name)
+
+    # Then it is one failure, with the attempts of all
+    assert outcomes([bad]) == ["failed"]
+    ((letter, attempts),) = rows("SELECT id, attempts FROM dead_letters")
+    assert attempts >= 6 * LAST_TRY["retries"]
+    # and put back it is decided
+    assert put_back(letter) == "applied"
+    eventually(lambda: orders_now([bad]) == ["confirmed"])
+
+
+def test_what_fails_again_after_it_was_put_back_is_another_failure(workshop: Workshop) -> None:
+    stocked("A", 5)
+    failed = for_actor(place_orders, order(("A", 1)))
+    letters.record(failed, ValueError("a bug"), "")
+    put_back(*letter_ids())
+
+    letters.record(failed, ValueError("a bug"), "")
+
+    assert rows("SELECT state FROM dead_letters ORDER BY id") == [("retried",), ("failed",)]
+
+
 # --- putting back ---
 
 
@@ -336,7 +435,7 @@ def test_a_dead_letter_that_is_put_back_is_decided_and_its_timeline_goes_on(
     failed = given_a_failed_order(workshop, monkeypatch)
     (letter,) = letter_ids()
 
-    letters.requeue(workshop.broker, letter)
+    assert put_back(letter) == "applied"
 
     eventually(lambda: orders_now([failed]) == ["confirmed"])
     assert outcomes([failed]) == ["applied"]
@@ -353,11 +452,10 @@ def test_a_dead_letter_is_put_back_once(
     stocked("A", 5)
     failed = given_a_failed_order(workshop, monkeypatch)
     (letter,) = letter_ids()
-    letters.requeue(workshop.broker, letter)
+    put_back(letter)
     eventually(lambda: orders_now([failed]) == ["confirmed"])
 
-    with pytest.raises(LookupError):
-        letters.requeue(workshop.broker, letter)
+    assert put_back(letter) == "rejected"
 
     assert orders_now([failed]) == ["confirmed"]
     assert stock_of("A") == (5, 3)
@@ -371,7 +469,7 @@ def test_while_it_waits_a_command_that_was_put_back_is_not_decided(
     workshop.stop_workers()
     (letter,) = letter_ids()
 
-    letters.requeue(workshop.broker, letter)
+    put_back(letter)
 
     assert outcomes([failed]) == ["pending"]
     (found,) = reads.commands_by_id([failed.id])
@@ -389,10 +487,10 @@ def test_a_dead_letter_that_fails_again_is_a_second_one_and_can_be_put_back_too(
 
     with monkeypatch.context() as patch:
         with_bug(patch)
-        letters.requeue(workshop.broker, first)
+        put_back(first)
         eventually(lambda: len(dead_letters()) == 2)
     assert outcomes([failed]) == ["failed"]
-    letters.requeue(workshop.broker, letter_ids()[1])
+    put_back(letter_ids()[1])
 
     eventually(lambda: orders_now([failed]) == ["confirmed"])
     sequence = [number for number, *_ in reads.events(failed.id)]
@@ -411,11 +509,14 @@ def test_what_can_not_be_published_is_not_put_back(
     away = workshop.new_broker()
     away.parameters[0].port = 1
 
-    with pytest.raises(ConnectionClosed):
-        letters.requeue(away, letter)
+    with monkeypatch.context() as patch, pytest.raises(ConnectionClosed):
+        patch.setattr("actors.operations.broker", away)
+        put_back(letter)
 
     assert outcomes([failed]) == ["failed"]
-    letters.requeue(workshop.broker, letter)
+    assert rows("SELECT state, settled_at FROM dead_letters") == [("failed", None)]
+    assert put_back(letter) == "applied"
+    assert outcomes([failed]) == ["pending"]
 
 
 @pytest.mark.parametrize("kind", ["missing", "malformed"])
@@ -427,8 +528,26 @@ def test_there_is_nothing_to_put_back_of_a_letter_that_is_missing_or_was_malform
         letters.record_malformed("holdfast.orders", b"not json", ValueError("no"))
         (letter,) = letter_ids()
 
-    with pytest.raises(LookupError):
-        letters.requeue(workshop.broker, letter)
+    assert put_back(letter) == ("rejected" if kind == "missing" else "applied")
+
+    assert rows("SELECT done, skipped FROM operations") == ([] if kind == "missing" else [(0, 1)])
+    assert rows("SELECT state FROM dead_letters WHERE state <> 'failed'") == []
+
+
+def test_what_a_worker_of_another_version_refused_is_put_back_and_decided(
+    workshop: Workshop,
+) -> None:
+    stocked("A", 1)
+    refused = order(("A", 1))
+    body = for_actor(place_orders, refused, of_a_newer_one=1).encode()
+    letters.record_malformed(place_orders.queue_name, body, ValueError("unknown option"))
+
+    assert put_back(*letter_ids()) == "applied"
+
+    workshop.start(place_orders.queue_name)
+    eventually(lambda: orders_now([refused]) == ["confirmed"])
+    assert rows("SELECT state FROM dead_letters") == [("retried",)]
+    workshop.eventually_empty(place_orders.queue_name)
 
 
 # --- order of arrival ---

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actors.dead_letters import FAILURE
 from models import database as db
-from models.queries import inbox
+from models.queries import dead_letters, inbox
 from models.queries.inbox import Received
 from models.rules.refusals import Refusal, refuse
 from tests.conftest import eventually
@@ -62,6 +63,24 @@ def test_a_claim_that_is_rolled_back_can_be_made_again(database: None) -> None:
         raise ZeroDivisionError
 
     assert claim(command) == {command.id}
+
+
+#: What Python takes for a time and PostgreSQL does not, or not with this offset.
+ODD_TIMES = [
+    "2026-01-01T00:00:00", "2026-01-01T00:00:00+16:00", "2026-01-01T00:00:00-23:59",
+    "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("at", ODD_TIMES)
+def test_a_command_is_claimed_or_failed_whatever_its_time(database: None, at: str) -> None:
+    taken, failed = [received(at=datetime.fromisoformat(at)) for _ in range(2)]
+
+    assert claim(taken) == {taken.id}
+    with db.transaction():
+        assert set(dead_letters.fail_commands(KIND, [failed], FAILURE)) == {failed.id}
+
+    assert rows("SELECT count(*) FROM commands WHERE placed_at > now() - interval '1 m'") == [(2,)]
 
 
 @pytest.mark.parametrize("first_commits", [True, False])

@@ -6,9 +6,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from dramatiq.errors import ConnectionClosed
 from dramatiq.middleware import Middleware, MiddlewareError
 
 from actors.broker import Broker
+from actors.controls import controls
+from actors.limits import Limited
+from models.queries import controls as switches
 from models.queries import rate_limits
 from tests.conftest import eventually
 from tests.integration.workshop import (
@@ -48,34 +52,41 @@ class Runs:
                 self._at_once -= 1
 
 
-class Delays(Middleware):
-    """Notes the messages that are put off."""
+class Looks(Middleware):
+    """Notes the messages that met a limit, and those that went through the delay queue."""
 
     def __init__(self) -> None:
+        self.waits_ms: list[int] = []
         self.options: list[dict[str, Any]] = []
-        self.delays: list[int] = []
+        self.delayed: list[Any] = []
+
+    def after_process_message(
+        self, _broker: Any, message: Any, *, result: Any = None, exception: Any = None
+    ) -> None:
+        if isinstance(exception, Limited):
+            self.waits_ms.append(exception.delay_ms)
+            self.options.append(dict(message.options))
 
     def after_enqueue(self, _broker: Any, message: Any, delay: int | None) -> None:
         if delay is not None:
-            self.options.append(dict(message.options))
-            self.delays.append(delay)
+            self.delayed.append(message)
 
 
-def two_workers(workshop: Workshop, work: Any, **limits: Any) -> tuple[Any, list[Delays]]:
-    """An actor with limits on two brokers, as two processes have it, and what is put off."""
-    queue, delays, actor = new_queue(), [Delays(), Delays()], None
-    for put_off in delays:
+def two_workers(workshop: Workshop, work: Any, **limits: Any) -> tuple[Any, Looks]:
+    """An actor with limits on two brokers, as two processes have it, and what its limits did."""
+    queue, looks, actor = new_queue(), Looks(), None
+    for _ in range(2):
         broker = workshop.new_broker()
         actor = declare(broker, work, queue, **limits)
-        broker.add_middleware(put_off)
+        broker.add_middleware(looks)
         workshop.start(queue, broker=broker, threads=4)
-    return actor, delays
+    return actor, looks
 
 
 def test_a_rate_limit_holds_over_two_workers(workshop: Workshop) -> None:
     work = Runs("rated")
     work.may_end.set()
-    actor, _ = two_workers(workshop, work, rate_limit="4/s")
+    actor, looks = two_workers(workshop, work, rate_limit="4/s")
 
     for name in range(10):
         workshop.broker.enqueue(for_actor(actor, name))
@@ -86,41 +97,130 @@ def test_a_rate_limit_holds_over_two_workers(workshop: Workshop) -> None:
     assert last - first > 0.9
     counted = rows("SELECT value FROM rate_limits WHERE key LIKE 'rated:rate@%%'")
     assert max(value for (value,) in counted) <= 4
+    assert sum(value for (value,) in counted) == 10
     workshop.eventually_empty(actor.queue_name)
+    assert looks.delayed == []
 
 
 def test_a_concurrency_limit_holds_over_two_workers(workshop: Workshop) -> None:
     work = Runs("slotted")
-    actor, delays = two_workers(workshop, work, concurrency=2)
+    actor, looks = two_workers(workshop, work, concurrency=2)
     for name in range(6):
         workshop.broker.enqueue(for_actor(actor, name))
 
-    # All six have been tried: two run, four wait.
-    eventually(lambda: len(work.started_at) == 2 and sum(len(d.delays) for d in delays) >= 4)
+    # Two run, and the others have been looked at more than once.
+    eventually(lambda: len(work.started_at) == 2 and len(looks.waits_ms) >= 8)
     work.may_end.set()
 
     eventually(lambda: len(work.started_at) == 6)
     assert work.at_once_max == 2
+    workshop.eventually_empty(actor.queue_name)
+    assert looks.delayed == []
+
+
+def test_a_slot_that_comes_free_is_taken_at_once(workshop: Workshop) -> None:
+    work = Runs("quick")
+    work.may_end.set()
+    actor = declare(workshop.broker, work, new_queue(), concurrency=1)
+    for name in range(20):
+        workshop.broker.enqueue(for_actor(actor, name))
+    workshop.start(actor.queue_name, threads=4)
+
+    eventually(lambda: len(work.started_at) == 20)
+
+    assert work.at_once_max == 1
+    # Not a quarter of a second each.
+    assert work.started_at[-1] - work.started_at[0] < 2.5
     workshop.eventually_empty(actor.queue_name)
 
 
 def test_a_message_that_waits_for_a_limit_loses_no_retry(workshop: Workshop) -> None:
     # Given one message that holds the only slot, and one that waits for it
     work = Runs("single")
-    actor, delays = two_workers(workshop, work, concurrency=1)
+    actor, looks = two_workers(workshop, work, concurrency=1)
     workshop.broker.enqueue(for_actor(actor, "holds"))
     eventually(lambda: work.started_at)
     workshop.broker.enqueue(for_actor(actor, "waits"))
 
-    # When it was put off more often than a message may fail
-    eventually(lambda: sum(len(d.delays) for d in delays) > 6)
+    # When it was sent away more often than a message may fail
+    eventually(lambda: len(looks.waits_ms) > 6)
     work.may_end.set()
 
     # Then it runs all the same, and none of that counted as a failure
     eventually(lambda: len(work.started_at) == 2)
-    assert all("retries" not in options for d in delays for options in d.options)
+    assert looks.options == [{}] * len(looks.options)
     assert dead_letters() == []
     workshop.eventually_empty(actor.queue_name)
+
+
+def test_what_waits_for_a_limit_stays_in_its_queue_and_that_in_its_bounds(
+    workshop: Workshop,
+) -> None:
+    # Given an actor at its limit, with a short queue
+    work = Runs("bounded")
+    work.may_end.set()
+    broker, looks = workshop.new_broker(queue_length_max=5), Looks()
+    actor = declare(broker, work, new_queue(), rate_limit="1/h")
+    broker.add_middleware(looks)
+    worker = workshop.start(actor.queue_name, broker=broker, threads=2)
+    broker.enqueue(for_actor(actor, "runs"))
+    eventually(lambda: work.started_at)
+
+    # When messages come, then the queue refuses soon
+    sent = 0
+    with pytest.raises(ConnectionClosed):
+        for name in range(50):
+            broker.enqueue(for_actor(actor, name))
+            sent += 1
+
+    # and no more is with the worker than was fetched ahead, looked at once a thread at most
+    consumer = worker.consumers[actor.queue_name].consumer
+    eventually(lambda: len(consumer.held) == 4)
+    assert 1 <= len(looks.waits_ms) <= 2
+    assert looks.delayed == []
+    # and all of it is in the queue when the worker ends
+    workshop.stop_workers()
+    eventually(lambda: workshop.messages_in(actor.queue_name) == sent)
+
+
+def test_what_waits_for_a_limit_keeps_no_thread_from_other_actors(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a worker of one thread, which would sleep for long over a fault
+    monkeypatch.setattr("actors.broker.PUT_BACK_PAUSE_S", 60)
+    limited, free = Runs("waits"), Runs("free")
+    limited.may_end.set()
+    free.may_end.set()
+    first = declare(workshop.broker, limited, new_queue(), rate_limit="1/h")
+    second = declare(workshop.broker, free, new_queue())
+    workshop.start(first.queue_name, second.queue_name, threads=1)
+    for name in range(20):
+        workshop.broker.enqueue(for_actor(first, name))
+    eventually(lambda: limited.started_at)
+
+    for name in range(20):
+        workshop.broker.enqueue(for_actor(second, name))
+
+    eventually(lambda: len(free.started_at) == 20, within_s=5)
+    assert len(limited.started_at) == 1
+
+
+def test_what_waits_for_a_limit_goes_back_when_its_queue_is_paused(workshop: Workshop) -> None:
+    controls.refresh()
+    work = Runs("paused")
+    work.may_end.set()
+    actor = declare(workshop.broker, work, new_queue(), rate_limit="1/h")
+    worker = workshop.start(actor.queue_name)
+    for name in range(9):
+        workshop.broker.enqueue(for_actor(actor, name))
+    consumer = eventually(lambda: worker.consumers[actor.queue_name].consumer)
+    eventually(lambda: work.started_at and len(consumer.held) == 4)
+
+    switches.pause(actor.queue_name, "a test", "Ada")
+    controls.refresh()
+
+    eventually(lambda: workshop.messages_in(actor.queue_name) == 8)
+    assert not consumer.held
 
 
 def test_a_slot_comes_free_when_its_message_fails(workshop: Workshop) -> None:
@@ -159,18 +259,18 @@ def test_limited_work_goes_on_after_its_database_connections_were_cut(workshop: 
     assert dead_letters() == []
 
 
-def test_a_wait_is_far_shorter_than_rabbitmq_lets_a_worker_hold_a_message(
+def test_what_was_fetched_ahead_goes_back_long_before_rabbitmq_misses_it(
     workshop: Workshop,
 ) -> None:
     work = Runs("hourly")
     work.may_end.set()
-    actor, delays = two_workers(workshop, work, rate_limit="1/h")
+    actor, looks = two_workers(workshop, work, rate_limit="1/h")
     for name in range(2):
         workshop.broker.enqueue(for_actor(actor, name))
 
-    eventually(lambda: delays[0].delays + delays[1].delays)
+    eventually(lambda: looks.waits_ms)
 
-    assert max(delays[0].delays + delays[1].delays) <= 10 * 60_000
+    assert max(looks.waits_ms) <= 10 * 60_000
 
 
 @pytest.mark.parametrize("limit", ["100", "0/s", "100 per second", "5/d", "-1/s", "1.5/s"])

@@ -1,31 +1,30 @@
 """The tables: what the migrations make is what the models say, and PostgreSQL keeps the rules."""
 
-import json
-import logging
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 from uuid import uuid4
 
 import peewee
+import psycopg2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from playhouse.migrations import Runner
-from playhouse.postgres_ext import ArrayField, BinaryJSONField
+from playhouse.postgres_ext import ArrayField, BinaryJSONField, TSVectorField
 
 from actors.orders import place_orders
 from deploy.local.servers import Postgres
 from models import database as db
 from models import tables
 from models.migrate import MIGRATIONS
-from models.queries import orders, partitions, reads
-from models.queries.reads import OrderFilter
-from tests.conftest import CHECKOUT
+from models.queries import partitions, reads
+from tests.conftest import CHECKOUT, eventually
 from tests.integration.workshop import apply, new_id, order, rows, stocked
 
 TYPES = {
@@ -36,7 +35,9 @@ TYPES = {
     peewee.SmallIntegerField: "smallint",
     peewee.UUIDField: "uuid",
     peewee.BlobField: "bytea",
+    peewee.DoubleField: "double precision",
     BinaryJSONField: "jsonb",
+    TSVectorField: "tsvector",
     tables.TimestampField: "timestamp with time zone",
 }
 
@@ -106,9 +107,9 @@ def fresh(postgres: Postgres) -> str:
     return postgres.create_database(f"fresh_{uuid4().hex[:8]}")
 
 
-def start_migrating(url: str) -> subprocess.Popen[str]:
+def start_migrating(url: str, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "holdfast", "migrate"],
+        [sys.executable, "-m", "holdfast", "migrate", *options],
         cwd=CHECKOUT,
         env={**os.environ, "DATABASE_URL": url},
         stdout=subprocess.PIPE,
@@ -129,9 +130,35 @@ def test_several_machines_that_migrate_at_once_migrate_once(fresh: str) -> None:
         assert sorted(name for (name,) in applied) == names
 
 
+def test_who_waits_for_migrations_goes_on_when_somebody_else_has_made_them(
+    postgres: Postgres,
+) -> None:
+    # Given one who waits for a database that is not even there
+    name = f"late_{uuid4().hex[:8]}"
+    waiting = start_migrating(postgres.database_url(name), "--wait")
+    assert waiting.stdout
+    try:
+        assert "does not exist" in waiting.stdout.readline()
+
+        # When it is there, it waits on, and changes nothing
+        url = postgres.create_database(name)
+        assert "Waiting for migrations: 0001_initial" in waiting.stdout.readline()
+        other = peewee.PostgresqlDatabase(url)
+        with other.connection_context():
+            assert other.get_tables() == []
+
+        # When it is migrated, it goes on
+        migrating = start_migrating(url)
+        said = migrating.communicate(timeout=60)[0], waiting.communicate(timeout=30)[0]
+        assert (migrating.returncode, waiting.returncode) == (0, 0), said
+    finally:
+        waiting.kill()
+        waiting.communicate()
+
+
 def test_what_was_migrated_can_be_taken_back_and_made_again(fresh: str) -> None:
     other = peewee.PostgresqlDatabase(fresh)
-    with other:
+    with other.connection_context():
         runner = Runner(other, str(MIGRATIONS))
         names = runner.up()
 
@@ -141,6 +168,92 @@ def test_what_was_migrated_can_be_taken_back_and_made_again(fresh: str) -> None:
         assert other.get_tables() == ["schema_migration"]
         assert runner.up() == names
     other.close()
+
+
+#: As the version before the dashboard records a failure. Parameters: actor, ids of commands.
+OLD_LETTER = """
+INSERT INTO dead_letters (message_id, queue, actor, attempts, error_class, error, traceback, body,
+                          command_ids, failed_at)
+VALUES ('m', 'q', %s, 6, 'E', 'a frobnicator', 't', 'b', %s::uuid[], '2026-01-01Z')
+"""
+A_COMMAND = """
+INSERT INTO commands (id, kind, status, placed_at, decided_at)
+VALUES (gen_random_uuid(), %s, 'applied', now(), now())
+"""
+
+
+@pytest.fixture
+def grown(fresh: str) -> Iterator[peewee.PostgresqlDatabase]:
+    """A database of the version before the dashboard."""
+    old = peewee.PostgresqlDatabase(fresh)
+    with old.connection_context():
+        Runner(old, str(MIGRATIONS)).up("0001_initial")
+        yield old
+
+
+def test_failures_of_the_version_before_are_found_like_new_ones(
+    grown: peewee.PostgresqlDatabase,
+) -> None:
+    placed, moved = new_id(), new_id()
+    for actor, ids in (("place_orders", placed), ("move_orders", moved), ("", "")):
+        grown.execute_sql(OLD_LETTER, (actor, f"{{{ids}}}"))
+    grown.execute_sql("UPDATE dead_letters SET requeued_at = now() WHERE actor = 'move_orders'")
+
+    Runner(grown, str(MIGRATIONS)).up()
+
+    assert grown.execute_sql(
+        "SELECT state, subjects, first_failed_at = failed_at, words @@ 'frobnicator' "
+        "FROM dead_letters ORDER BY id"
+    ).fetchall() == [
+        ("failed", [f"command:{placed}", f"order:{placed}"], True, True),
+        ("retried", [f"command:{moved}"], True, True),
+        ("failed", [], True, True),
+    ]
+    grown.execute_sql(A_COMMAND, ("operate",))
+
+
+def test_workers_of_the_version_before_can_record_failures(
+    grown: peewee.PostgresqlDatabase,
+) -> None:
+    Runner(grown, str(MIGRATIONS)).up()
+
+    grown.execute_sql(OLD_LETTER, ("place_orders", f"{{{new_id()}}}"))
+
+    found = grown.execute_sql("SELECT state, first_failed_at <= now() FROM dead_letters")
+    assert found.fetchall() == [("failed", True)]
+
+
+@pytest.mark.parametrize(
+    "holding",
+    ["LOCK dead_letters IN SHARE MODE", "SELECT count(*) FROM stock"],
+    ids=["while the failures change", "while an index is built"],
+)
+def test_commands_are_written_while_a_migration_takes_its_time(
+    grown: peewee.PostgresqlDatabase, fresh: str, holding: str
+) -> None:
+    with closing(psycopg2.connect(fresh)) as other:
+        # The migration waits for this one; a snapshot is what the building of an index waits for.
+        other.set_session(isolation_level="REPEATABLE READ")
+        other.cursor().execute(holding)
+        migrating = start_migrating(fresh)
+        try:
+            eventually(lambda: is_waiting(grown))
+            grown.execute_sql("SET lock_timeout = '1s'")
+            grown.execute_sql(A_COMMAND, ("place_order",))
+            assert migrating.poll() is None
+        finally:
+            other.rollback()
+            said = migrating.communicate(timeout=60)[0]
+    assert migrating.returncode == 0, said
+
+
+def is_waiting(on: peewee.PostgresqlDatabase) -> bool:
+    """Whether a migration waits for someone's transaction."""
+    found = on.execute_sql(
+        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() "
+        "AND application_name LIKE 'holdfast-cli%%' AND wait_event_type = 'Lock'"
+    )
+    return found.fetchone() is not None
 
 
 # --- rules that PostgreSQL keeps, whatever the code does ---
@@ -215,7 +328,7 @@ MAKERS: dict[str, Callable[..., dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("table", MAKERS)
-def test_a_good_row_is_taken(connected: None, table: str) -> None:
+def test_a_good_row_is_taken(database: None, table: str) -> None:
     with db.database.atomic() as transaction:
         insert("products", a_product("OK"))
         insert(table, MAKERS[table]())
@@ -256,7 +369,7 @@ def test_a_good_row_is_taken(connected: None, table: str) -> None:
         ("stock_movements", {"reason": "because"}),
     ],
 )
-def test_a_bad_row_is_refused(connected: None, table: str, wrong: dict[str, Any]) -> None:
+def test_a_bad_row_is_refused(database: None, table: str, wrong: dict[str, Any]) -> None:
     with db.database.atomic() as transaction:
         insert("products", a_product("OK"))
         with pytest.raises(peewee.IntegrityError):
@@ -315,91 +428,3 @@ def test_an_order_of_the_turn_of_the_month_is_stored_with_its_lines_and_events(
     assert found.order is not None
     assert len(found.order.lines) == 1
     assert len(reads.events(placed.id)) == 1
-
-
-# --- the hot statements touch one month's partition ---
-
-
-def statements_of(run: Callable[[], object], caplog: pytest.LogCaptureFixture) -> list[Any]:
-    """The statements that run sends to PostgreSQL, each with its parameters."""
-    caplog.clear()
-    with caplog.at_level(logging.DEBUG, logger="peewee"):
-        run()
-    return [record.msg for record in caplog.records if record.name == "peewee"]
-
-
-def partitions_read(statement: str, params: Any) -> dict[str, set[str]]:
-    """The partitions that are really read, by table."""
-    ((plan,),) = rows(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", *params)
-    plan = json.loads(plan) if isinstance(plan, str) else plan
-    read: dict[str, set[str]] = {}
-
-    def walk(node: dict[str, Any]) -> None:
-        name = node.get("Relation Name", "")
-        table = name.rpartition("_20")[0]
-        if table in partitions.PARTITIONED and node["Actual Loops"]:
-            read.setdefault(table, set()).add(name)
-        for child in node.get("Plans", []):
-            walk(child)
-
-    walk(plan[0]["Plan"])
-    return read
-
-
-@pytest.fixture
-def many_orders(database: None) -> Iterator[list[str]]:
-    """Orders of three months, enough for the planner to care; ids of some of this month's."""
-    db.execute("""
-        WITH placed AS (
-            SELECT gen_random_uuid() AS id, now() - (n %% 2) * interval '1 month'
-                + (n %% 3) * interval '20 days' AS at
-            FROM generate_series(1, 20000) AS n
-        ), commands AS (
-            INSERT INTO commands SELECT id, 'place_order', 'applied', NULL, at, at FROM placed
-        ), orders AS (
-            INSERT INTO orders SELECT id, at, 'c', 'confirmed', 'EUR', 1, 1, at, '{}' FROM placed
-        ), events AS (
-            INSERT INTO order_events SELECT id, at, 1, 'order.confirmed', at, '{}' FROM placed
-        )
-        INSERT INTO order_lines SELECT id, at, 1, 'A', 1, 1, 'main' FROM placed
-    """)
-    db.execute("ANALYZE commands, orders, order_lines, order_events")
-    month = rows(
-        "SELECT id::text FROM orders WHERE placed_at >= date_trunc('month', now()) LIMIT 5"
-    )
-    yield [id_ for (id_,) in month]
-    db.execute("TRUNCATE commands, orders, order_lines, order_events")
-
-
-@pytest.mark.parametrize(
-    "run",
-    [
-        lambda ids: orders.lock(ids[:1]),
-        lambda ids: orders.units_of(orders.lock(ids[:1])),
-        lambda ids: reads.orders_by_id(ids[:1]),
-        lambda ids: reads.events(ids[0]),
-    ],
-    ids=["lock orders", "units of orders", "orders by id", "events"],
-)
-def test_what_is_asked_for_by_id_reads_the_partition_of_one_month(
-    many_orders: list[str],
-    run: Callable[[list[str]], object],
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    sent = statements_of(lambda: run(many_orders), caplog)
-    reads_of = [partitions_read(statement, params) for statement, params in sent]
-
-    assert all(reads_of)
-    for tables_read in reads_of:
-        assert all(len(read) == 1 for read in tables_read.values()), tables_read
-
-
-def test_the_newest_orders_are_read_from_the_newest_partition(
-    many_orders: list[str], caplog: pytest.LogCaptureFixture
-) -> None:
-    def first_page() -> object:
-        return reads.order_ids_page(OrderFilter(customer_id="c"), None, 50)
-
-    ((statement, params),) = statements_of(first_page, caplog)
-
-    assert len(partitions_read(statement, params)["orders"]) <= 2

@@ -15,6 +15,7 @@ from dramatiq.middleware import Middleware
 from pika.frame import Method
 from pika.spec import Basic
 
+from actors.controls import controls
 from actors.orders import place_orders
 from tests.conftest import eventually
 from tests.integration.workshop import (
@@ -213,6 +214,7 @@ def test_what_is_published_survives_a_restart_of_the_broker_by_being_persistent(
 def test_a_message_of_a_consumer_that_is_gone_settles_no_message_of_the_new_one(
     workshop: Workshop, settle: str
 ) -> None:
+    controls.refresh()  # as a worker does when it boots
     # Given a message that an old consumer delivered under the number 1
     actor = declare(workshop.broker, Work(), new_queue())
     workshop.broker.enqueue(for_actor(actor, "a"))
@@ -308,12 +310,15 @@ def test_work_goes_on_after_its_queue_was_deleted(workshop: Workshop) -> None:
 
 def test_work_goes_on_after_every_connection_was_closed(workshop: Workshop) -> None:
     stocked("A", 100)
-    workshop.start(place_orders.queue_name)
+    worker = workshop.start(place_orders.queue_name)
     first, second = [order(("A", 1)) for _ in range(3)], [order(("A", 1)) for _ in range(3)]
     workshop.broker.enqueue(for_actor(place_orders, *first))
     eventually(lambda: orders_now(first) == ["confirmed"] * 3)
 
-    workshop.rabbitmq.ctl("close_all_connections", "a test")
+    closed = worker.consumers[place_orders.queue_name].consumer
+    # Without --global it closes those of the virtual host "/" only, of which there are none.
+    workshop.rabbitmq.ctl("close_all_connections", "--global", "a test")
+    eventually(lambda: worker.consumers[place_orders.queue_name].consumer is not closed)
 
     workshop.broker.enqueue(for_actor(place_orders, *second))
     eventually(lambda: orders_now(second) == ["confirmed"] * 3)

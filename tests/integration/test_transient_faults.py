@@ -1,7 +1,9 @@
 """Faults that pass: all is decided once they have, nothing becomes a dead letter."""
 
+import socket
 from collections.abc import Iterator
 from threading import Thread
+from time import monotonic
 
 import msgspec
 import peewee
@@ -163,6 +165,75 @@ def test_a_cut_connection_passes_by_itself_and_the_next_transaction_has_a_new_on
     assert db.lost_connection(caught.value)
     with db.transaction():
         assert db.fetch("SELECT 1") == [(1,)]
+
+
+def test_a_connection_that_is_cut_in_a_part_of_a_transaction_passes_by_itself_too(
+    connected: None,
+) -> None:
+    with pytest.raises(peewee.PeeweeException) as caught, db.transaction():
+        pid = rows("SELECT pg_backend_pid()")
+        with db.transaction():
+            rows("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    assert passes_by_itself(caught.value)
+    assert db.lost_connection(caught.value)
+    with db.transaction():
+        assert rows("SELECT pg_backend_pid()") != pid
+
+
+def test_a_statement_that_takes_too_long_in_a_part_of_a_transaction_passes_by_itself_too(
+    connected: None,
+) -> None:
+    with pytest.raises(peewee.PeeweeException) as caught, db.transaction():
+        db.execute("SET LOCAL statement_timeout = 1")
+        with db.transaction():
+            rows("SELECT pg_sleep(5)")
+
+    assert db.sqlstate(caught.value) == "57014"
+    assert passes_by_itself(caught.value)
+    assert db.database.is_closed()
+
+
+def test_what_is_raised_in_a_part_of_a_transaction_undoes_that_part_only(database: None) -> None:
+    stocked("A", 3)
+
+    with db.transaction():
+        db.execute("UPDATE stock SET on_hand = on_hand + 1")
+        with pytest.raises(ValueError, match="only"), db.transaction():
+            db.execute("UPDATE stock SET on_hand = 99")
+            raise ValueError("only this")
+
+    assert stock_of("A") == (4, 0)
+
+
+def test_threads_do_not_wait_for_each_other_to_connect_to_a_server_that_never_answers(
+    connected: None,
+) -> None:
+    timeout_s, ended_after_s = 2, []
+
+    def connect() -> None:
+        began = monotonic()
+        with pytest.raises(peewee.OperationalError), db.reading():
+            db.fetch("SELECT 1")
+        ended_after_s.append(monotonic() - began)
+
+    db.discard_connection()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://nobody@127.0.0.1:{silent.getsockname()[1]}/nothing"
+        db.configure(
+            msgspec.structs.replace(settings(), database_url=url, connect_timeout_s=timeout_s)
+        )
+        try:
+            threads = [Thread(target=connect) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(20)
+        finally:
+            db.configure(settings(), application_name="tests")
+
+    assert len(ended_after_s) == 4
+    assert max(ended_after_s) < 2 * timeout_s
 
 
 def test_a_bug_is_no_fault_that_passes() -> None:

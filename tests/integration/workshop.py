@@ -14,23 +14,31 @@ from dramatiq.message import Message
 
 from actors.broker import Broker
 from actors.commands import (
+    Action,
     AdjustStock,
     Command,
+    DiscardFailures,
+    FailureFilter,
     Line,
     MoveOrder,
+    Operate,
+    Origin,
     PlaceOrder,
     PutProduct,
+    RetryFailures,
     encode,
     join,
 )
 from actors.inventory import adjust_stock, put_products
+from actors.operations import operate
 from actors.orders import move_orders, place_orders
 from config import settings
 from deploy.local.servers import RabbitMQ
 from models.database import fetch, reading
 from tests.conftest import eventually
 
-OURS = (place_orders, move_orders, put_products, adjust_stock)
+OURS = (place_orders, move_orders, put_products, adjust_stock, operate)
+OPERATOR = Origin("key-1", "Ada", "127.0.0.1", "pytest")
 
 
 class Workshop:
@@ -47,7 +55,9 @@ class Workshop:
 
     def new_broker(self, **changes: Any) -> Broker:
         """Another broker, as another process has it; changes: of its settings."""
-        given = msgspec.structs.replace(settings(), rabbitmq_url=self.rabbitmq.url, **changes)
+        # As in production, only sooner.
+        changes = {"report_every_s": 0.2, "rabbitmq_url": self.rabbitmq.url, **changes}
+        given = msgspec.structs.replace(settings(), **changes)
         broker = Broker(given)
         for actor in OURS:
             declare(broker, actor.fn, actor.queue_name)
@@ -181,6 +191,31 @@ def order(*lines: tuple[str, int], at: datetime | None = None) -> PlaceOrder:
 
 def move(order_id: str, to: Any, **members: Any) -> MoveOrder:
     return MoveOrder(new_id(), now(), order_id, to, **members)
+
+
+def operation(action: Action) -> Operate:
+    return Operate(new_id(), now(), OPERATOR, action)
+
+
+def operated(action: Action) -> str | None:
+    """Do what an operator asks for, here and now; returns the outcome."""
+    command = operation(action)
+    apply(operate, command)
+    return outcomes([command])[0]
+
+
+def failures_like(**members: Any) -> FailureFilter:
+    return FailureFilter(up_to_id=2**62, **members)
+
+
+def put_back(*letters: int) -> str | None:
+    """Retry failures by their ids; returns the outcome."""
+    return operated(RetryFailures(failures_like(ids=list(letters))))
+
+
+def discard(*letters: int) -> str | None:
+    """Discard failures by their ids; returns the outcome."""
+    return operated(DiscardFailures(failures_like(ids=list(letters)), "of no use"))
 
 
 def apply(actor: Any, *commands: Command) -> None:
