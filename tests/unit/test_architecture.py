@@ -1,5 +1,6 @@
 """The layers of the code: data flows one way through them."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -39,3 +40,14 @@ def test_the_rules_import_nothing_but_the_standard_library_and_each_other() -> N
     )
 
     assert ran.stdout.strip() == "[]"
+
+
+def test_what_is_said_to_hold_a_trap_shut_is_there() -> None:
+    text = (CHECKOUT / "docs" / "reliability.md").read_text()
+    named = re.findall(r"`(tests/[a-z0-9_/]+\.py)::(test_[a-z0-9_]+)`", text)
+
+    assert len(named) > 20
+    for file, test in named:
+        assert f"def {test}(" in (CHECKOUT / file).read_text(), f"{file}::{test}"
+    for file in re.findall(r"`((?:actors|models|web|deploy)/[a-z_/]+\.py)`", text):
+        assert (CHECKOUT / file).is_file(), file

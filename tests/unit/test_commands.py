@@ -19,6 +19,7 @@ from actors.commands import (
     AdjustStock,
     Line,
     MoveOrder,
+    Operate,
     PlaceOrder,
     PutProduct,
 )
@@ -184,7 +185,7 @@ def test_what_can_not_be_read_at_all_has_no_sketch(batch: bytes) -> None:
 def test_each_kind_of_command_has_an_actor_and_a_queue_of_its_own() -> None:
     routes = list(ROUTES.values())
 
-    assert set(ROUTES) == {PlaceOrder, MoveOrder, PutProduct, AdjustStock}
+    assert set(ROUTES) == {PlaceOrder, MoveOrder, PutProduct, AdjustStock, Operate}
     for names in zip(*((route.kind, route.actor, route.queue) for route in routes), strict=True):
         assert len(set(names)) == len(routes)
     assert {actor: route.actor for actor, route in ROUTES_BY_ACTOR.items()} == {

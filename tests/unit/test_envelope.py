@@ -10,14 +10,16 @@ from dramatiq.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.envelope import EnvelopeEncoder
+from actors.envelope import EnvelopeEncoder, for_the_record, from_the_record
+from models.rules.signing import MessageKey, SignatureError, Signer
+from tests.conftest import signer
 
 DROP = object()
-encoder = EnvelopeEncoder()
+encoder = EnvelopeEncoder(signer)
 
 
 def wire(**changes: Any) -> bytes:
-    """A good message as JSON, with fields changed or (DROP) taken out."""
+    """A good message as JSON, not signed yet, with fields changed or (DROP) taken out."""
     fields: dict[str, Any] = {
         "queue_name": "holdfast.orders",
         "actor_name": "place_orders",
@@ -35,13 +37,14 @@ def deep(levels: int) -> bytes:
     return wire(kwargs={"commands": "HERE"}).replace(b'"HERE"', b"[" * levels + b"]" * levels)
 
 
-MALFORMED = {
+MALFORMED_CONTENT = {
     "no JSON": b"not json",
     "nothing": b"",
     "null": b"null",
     "a list": b"[]",
     "text": b'"place_orders"',
     "invalid UTF-8": b'{"queue_name": "\xff\xfe"}',
+    "invalid UTF-8 in a command": wire(kwargs={"commands": [{"id": "X"}]}).replace(b"X", b"\xff"),
     "UTF-8 cut short": wire(message_id="\N{EURO SIGN}").replace(b"\\u20ac", b"\xe2\x82"),
     "a lone surrogate": wire(message_id="x").replace(b'"x"', b'"\\ud800"'),
     "JSON cut short": wire()[:-7],
@@ -51,20 +54,12 @@ MALFORMED = {
     "options null": wire(options=None),
     "options a list": wire(options=[]),
     "options missing": wire(options=DROP),
-    "max_retries text": wire(options={"max_retries": "many"}),
-    "max_retries at all": wire(options={"max_retries": 0}),
-    "throws odd": wire(options={"throws": 5}),
-    "throws a name": wire(options={"throws": "ValueError"}),
     "retries text": wire(options={"retries": "3"}),
     "retries null": wire(options={"retries": None}),
     "retries negative": wire(options={"retries": -1}),
     "retries beyond reason": wire(options={"retries": 10**12}),
     "eta text": wire(options={"eta": "soon"}),
     "eta null": wire(options={"eta": None}),
-    "min_backoff": wire(options={"min_backoff": -1}),
-    "on_retry_exhausted": wire(options={"on_retry_exhausted": "other"}),
-    "pipe_target": wire(options={"pipe_target": {}}),
-    "broker_priority": wire(options={"broker_priority": "high"}),
     "kwargs null": wire(kwargs=None),
     "kwargs missing": wire(kwargs=DROP),
     "kwargs a list": wire(kwargs=[]),
@@ -88,6 +83,30 @@ MALFORMED = {
     "message_timestamp missing": wire(message_timestamp=DROP),
     "an unknown field": wire(extra=1),
 }
+#: Signed by a key of ours, and none of our messages all the same.
+MALFORMED = {name: signer.sign(content) for name, content in MALFORMED_CONTENT.items()}
+
+GOOD = signer.sign(wire())
+OTHERS = Signer([MessageKey("0", b"of somebody else, and as long as any")])
+UNKNOWN = Signer([MessageKey("gone", b"of somebody else, and as long as any")])
+HEAD, CONTENT = GOOD.split(b"\n")
+#: What is signed badly or not at all, and what its record says of it.
+FORGED = {
+    "not signed": (CONTENT, "no signature"),
+    "nothing": (b"", "no signature"),
+    "signed and nothing else": (HEAD, "no signature"),
+    "of another version": (GOOD.replace(b"hf1", b"hf2", 1), "no signature"),
+    "after a blank": (b" " + GOOD, "no signature"),
+    "a line's end of Windows": (GOOD.replace(b"\n", b"\r\n", 1), "no signature"),
+    "a MAC cut short": (HEAD[:-1] + b"\n" + CONTENT, "no signature"),
+    "a MAC in other letters": (HEAD[:-1] + b"=\n" + CONTENT, "no signature"),
+    "an id of odd letters": (GOOD.replace(b".0.", b".\xff.", 1), "no signature"),
+    "an unknown key": (UNKNOWN.sign(CONTENT), "the unknown key id 'gone'"),
+    "another's key of the same id": (OTHERS.sign(CONTENT), "does not match"),
+    "the content changed": (HEAD + b"\n" + CONTENT.replace(b'"x"', b'"y"'), "does not match"),
+    "the content longer": (GOOD + b" ", "does not match"),
+    "signed twice": (signer.sign(GOOD)[:-1], "does not match"),
+}
 
 
 @pytest.mark.parametrize("name", MALFORMED)
@@ -96,10 +115,51 @@ def test_a_message_that_is_none_of_ours_is_refused(name: str) -> None:
         encoder.decode(MALFORMED[name])
 
 
-@given(st.binary(max_size=200))
-def test_any_bytes_are_refused_and_never_break_the_decoder(body: bytes) -> None:
-    with pytest.raises(DecodeError):
+@pytest.mark.parametrize("name", FORGED)
+def test_what_is_not_signed_by_us_is_refused_with_the_reason(name: str) -> None:
+    body, reason = FORGED[name]
+
+    with pytest.raises(DecodeError, match=reason) as caught:
         encoder.decode(body)
+
+    assert isinstance(caught.value.__cause__, SignatureError)
+
+
+def test_to_change_any_bit_of_a_message_is_to_have_it_refused() -> None:
+    for at in range(len(GOOD)):
+        for bit in range(8):
+            forged = bytearray(GOOD)
+            forged[at] ^= 1 << bit
+            with pytest.raises(DecodeError):
+                encoder.decode(bytes(forged))
+
+
+@given(st.binary(max_size=200), st.booleans())
+def test_any_bytes_are_refused_and_never_break_the_decoder(body: bytes, signed: bool) -> None:
+    with pytest.raises(DecodeError):
+        encoder.decode(signer.sign(body) if signed else body)
+
+
+def test_a_key_signs_for_as_long_as_it_is_first_and_verifies_for_as_long_as_it_is_there() -> None:
+    old, new = MessageKey("old", b"o" * 32), MessageKey("new", b"n" * 32)
+    before, during, turned, after = (
+        Signer(keys) for keys in ([old], [old, new], [new, old], [new])
+    )
+
+    assert before.verify(during.sign(b"x")) == b"x"
+    assert during.verify(turned.sign(b"x")) == b"x"
+    assert turned.verify(during.sign(b"x")) == b"x"
+    assert after.verify(turned.sign(b"x")) == b"x"
+    with pytest.raises(SignatureError, match="unknown key id 'old'"):
+        after.verify(during.sign(b"x"))
+
+
+def test_a_record_is_read_whatever_became_of_the_key_of_its_message() -> None:
+    message: Message[None] = Message(**encoder.decode(GOOD))
+
+    assert from_the_record(for_the_record(message)) == message
+    with pytest.raises(DecodeError):
+        from_the_record(b"not json")
 
 
 @given(
@@ -114,7 +174,7 @@ def test_any_json_in_any_field_is_taken_or_refused_and_never_breaks_the_decoder(
     value: Any, field: str
 ) -> None:
     try:
-        fields = encoder.decode(wire(**{field: value}))
+        fields = encoder.decode(signer.sign(wire(**{field: value})))
     except DecodeError:
         return
     # What is taken can be handed to Dramatiq as it stands.
@@ -139,13 +199,35 @@ def test_a_good_message_comes_back_as_it_was_sent_with_its_commands_left_encoded
     assert fields == {**sent.asdict(), "kwargs": {"waits": 3}}
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_retries": "many"},
+        {"throws": 5},
+        {"min_backoff": -1},
+        {"on_retry_exhausted": "other"},
+        {"pipe_target": {}},
+        {"broker_priority": "high"},
+        {"of_another_version": None},
+    ],
+)
+def test_an_option_that_is_not_known_is_left_out_and_its_message_taken(
+    options: dict[str, Any],
+) -> None:
+    body = signer.sign(wire(options={**options, "retries": 2}))
+
+    assert encoder.decode(body)["options"] == {"retries": 2}
+
+
 def test_options_and_waits_that_were_not_given_are_not_made_up() -> None:
-    fields = encoder.decode(wire())
+    fields = encoder.decode(GOOD)
 
     assert fields["options"] == {}
     assert list(fields["kwargs"]) == ["commands"]
 
 
 def test_what_is_left_encoded_is_checked_for_being_json() -> None:
+    broken = wire(kwargs={"commands": "HERE"}).replace(b'"HERE"', b"[1,,2]")
+
     with pytest.raises(DecodeError):
-        encoder.decode(wire(kwargs={"commands": "HERE"}).replace(b'"HERE"', b"[1,,2]"))
+        encoder.decode(signer.sign(broken))

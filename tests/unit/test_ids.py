@@ -1,5 +1,6 @@
 """Ids that prove themselves: what was not minted here is not ours."""
 
+import itertools
 from uuid import RFC_4122, UUID, uuid4
 
 import pytest
@@ -99,6 +100,8 @@ def test_fresh_ids_differ() -> None:
         "-" * 36,
         "\0" * 36,
     ],
+    # Fresh ids for names would differ between the two processes that share the tests.
+    ids=itertools.count(),
 )
 def test_what_only_looks_like_an_id_is_refused(text: str) -> None:
     assert not mint.is_ours(ORDER, text)

@@ -113,8 +113,12 @@ def test_compose_is_asked_for_the_servers_only(
     compose.stop(["postgres"])
 
     port, project = (compose.settings[name] for name in ("POSTGRES_PORT", "COMPOSE_PROJECT_NAME"))
+    files = f"--file={tmp_path}/docker-compose.yml --file={tmp_path}/deploy/compose/servers.yml"
     assert said.read_text().splitlines() == [
-        f"{port} compose --project-name {project} up --detach --wait postgres",
-        f"{port} compose --project-name {project} stop --timeout 6 postgres",
+        f"{port} compose {files} --project-name {project} up --detach --wait postgres",
+        f"{port} compose {files} --project-name {project} stop --timeout 6 postgres",
     ]
+    secrets = tmp_path / "var" / "compose-secrets"
+    assert stat.S_IMODE(secrets.stat().st_mode) == 0o700
+    assert (secrets / "postgres_password").read_text() in compose.urls["DATABASE_URL"]
     assert f":{port}/" in compose.urls["DATABASE_URL"]

@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.rules.order_status import MOVES, Move, Moved, NotMoved, OrderState, decide_moves
+from models.rules.order_status import (
+    MOVES,
+    Move,
+    Moved,
+    NotMoved,
+    OrderState,
+    decide_moves,
+    timelines,
+)
 
 #: The drawing, spelled out: whoever changes the table has to change it here too.
 DRAWN = {
@@ -118,3 +126,18 @@ def test_splitting_a_batch_of_moves_in_order_changes_nothing(
             between[decision.move.order_id] = OrderState(decision.move.to, decision.version)
 
     assert head + decide_moves(between, asked[cut:]) == decide_moves(before, asked)
+
+
+def test_a_timeline_is_one_decision_and_drawn_moves_from_there() -> None:
+    decided = {
+        ("rejected",),
+        ("confirmed",),
+        ("confirmed", "cancelled"),
+        ("confirmed", "shipped"),
+        ("confirmed", "shipped", "returned"),
+        ("confirmed", "shipped", "delivered"),
+        ("confirmed", "shipped", "delivered", "returned"),
+    }
+
+    # A failed order that was put back is decided anew.
+    assert set(timelines()) == decided | {("failed",)} | {("failed", *way) for way in decided}

@@ -1,0 +1,89 @@
+"""The AsyncAPI document says what goes through RabbitMQ."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from dramatiq.message import Message
+from jsonschema import Draft202012Validator
+
+from actors import asyncapi
+from actors.commands import ROUTES, decode
+from actors.envelope import EnvelopeEncoder
+from deploy.documents import ASYNCAPI, messages
+from models.rules.signing import content_of
+from tests.conftest import signer
+
+DOCUMENT = asyncapi.document()
+KINDS = list(ROUTES)
+
+
+def payload(kind: type) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(schema, example) of the message that carries a kind of command."""
+    message = DOCUMENT["components"]["messages"][ROUTES[kind].kind]
+    schema = {**message["payload"], "components": DOCUMENT["components"]}
+    return schema, message["examples"][0]["payload"]
+
+
+def test_what_is_kept_is_current() -> None:
+    assert ASYNCAPI.read_text() == messages()
+
+
+def test_it_has_each_queue_with_who_sends_and_who_receives() -> None:
+    assert {channel["address"] for channel in DOCUMENT["channels"].values()} == {
+        route.queue for route in ROUTES.values()
+    }
+    for route in ROUTES.values():
+        for action in ("send", "receive"):
+            operation = DOCUMENT["operations"][f"{action}_{route.actor}"]
+            assert operation["channel"] == {"$ref": f"#/channels/{route.actor}"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_example_is_a_message_that_an_actor_reads(kind: type) -> None:
+    schema, example = payload(kind)
+    assert list(Draft202012Validator(schema).iter_errors(example)) == []
+
+    # When it is signed and goes the way of every message
+    encoder = EnvelopeEncoder(signer)
+    read = encoder.decode(signer.sign(json.dumps(example).encode()))
+
+    (command,) = decode(kind, Message(**read).kwargs["commands"])
+    assert type(command) is kind
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_sent_is_what_it_says(kind: type) -> None:
+    schema, example = payload(kind)
+    fields = EnvelopeEncoder(signer).decode(signer.sign(json.dumps(example).encode()))
+
+    sent = content_of(EnvelopeEncoder(signer).encode(Message(**fields).asdict()))
+
+    assert list(Draft202012Validator(schema).iter_errors(json.loads(sent))) == []
+
+
+def test_the_line_of_the_signature_is_as_it_says() -> None:
+    signed = signer.sign(b"{}").decode()
+
+    for message in DOCUMENT["components"]["messages"].values():
+        line = re.match(message["x-signature"]["line"], signed)
+        assert line is not None
+        assert signed[line.end() :] == "{}"
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ({"queue_name": "holdfast.moves"}, "queue_name"),
+        ({"args": [1]}, "args"),
+        ({"kwargs": {"commands": []}}, "commands"),
+        ({"surprise": 1}, "surprise"),
+    ],
+)
+def test_it_refuses_what_is_no_message(change: dict[str, Any], where: str) -> None:
+    schema, example = payload(KINDS[0])
+
+    (error,) = Draft202012Validator(schema).iter_errors({**example, **change})
+
+    assert where in f"{error.json_path} {error.message}"
