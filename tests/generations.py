@@ -9,6 +9,6 @@ from deploy.local.rabbitmq4 import RabbitMQ4
 GENERATIONS = {"": RabbitMQ, "4": RabbitMQ4}
 
 
-def private_rabbitmq(root: Path) -> RabbitMQ:
+def private_rabbitmq(root: Path, **advanced: int) -> RabbitMQ:
     """A private RabbitMQ below `root`, of the generation that HOLDFAST_TEST_RABBITMQ names."""
-    return GENERATIONS[os.environ.get("HOLDFAST_TEST_RABBITMQ", "")](root)
+    return GENERATIONS[os.environ.get("HOLDFAST_TEST_RABBITMQ", "")](root, **advanced)

@@ -15,11 +15,18 @@ from deploy.local.server import NAME, Server, ServerError, plain_environment, wr
 
 
 class RabbitMQ(Server):
-    """A private RabbitMQ with an Erlang port mapper (epmd) of its own."""
+    """A private RabbitMQ with an Erlang port mapper (epmd) of its own.
+
+    `advanced` are settings of its application `rabbit` that have no name in rabbitmq.conf.
+    """
 
     name = "rabbitmq"
     title = "RabbitMQ"
     ready_seconds_max = 90.0
+
+    def __init__(self, root: Path, **advanced: int) -> None:
+        super().__init__(root)
+        self.advanced = advanced
 
     @property
     def binaries(self) -> Path:
@@ -67,6 +74,8 @@ class RabbitMQ(Server):
         (self.folder / "rabbitmq-env.conf").touch()
         (self.folder / "enabled_plugins").write_text("[].\n")
         write_private(self.folder / "rabbitmq.conf", self.configuration())
+        terms = ", ".join(f"{{{name}, {value}}}" for name, value in self.advanced.items())
+        (self.folder / "advanced.config").write_text(f"[{{rabbit, [{terms}]}}].\n")
 
     def configuration(self) -> str:
         settings = {

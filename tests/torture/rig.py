@@ -36,7 +36,7 @@ RESTART_PAUSE_S: Final = 0.2
 READY_S_MAX: Final = 60.0
 #: Short, so that what times out does so within a run; they nest as the product's own do.
 TIMEOUTS: Final = {
-    "HEARTBEAT_S": "3",
+    "HEARTBEAT_S": "2",
     "BLOCKED_TIMEOUT_S": "1",
     "PUBLISH_DEADLINE_S": "2",
     "CONNECT_TIMEOUT_S": "2",
@@ -98,7 +98,8 @@ class Rig:
         self.base_url = f"http://127.0.0.1:{self.port}"
         # Sooner than a lock is given up, which would hide a deadlock.
         self.postgres = Postgres(folder, deadlock_timeout="200ms")
-        self.rabbitmq = private_rabbitmq(folder)
+        # How often it counts what is in a queue, ms: that all is drained is seen sooner.
+        self.rabbitmq = private_rabbitmq(folder, quorum_tick_interval=500)
         self.database_url = self.postgres.database_url(NAME)
         self.broker_url = self.rabbitmq.vhost_url(NAME)
         self.links: dict[str, Proxy] = {}
@@ -164,8 +165,11 @@ class Rig:
         return [] if done.returncode == 0 else [f"{done.stdout[-1000:]}{done.stderr[-500:]}"]
 
     def _stop_all(self) -> None:
-        for keeper in self.keepers.values():
-            keeper.stop()
+        stopping = [threading.Thread(target=keeper.stop) for keeper in self.keepers.values()]
+        for thread in stopping:
+            thread.start()
+        for thread in stopping:
+            thread.join()
 
     def _program(self, name: str) -> Program:
         if name == "web":

@@ -61,6 +61,8 @@ def run(
         progress.say("checking")
         verdict = check(rig, history.path)
         verdict.breaks("P3 and P4 while it ran", (f"{row}" for row in watch.out_of_balance))
+        doomed = scene.not_failed(scene.doomed)
+        verdict.breaks("Can only fail, and has not", (f"order {id_}" for id_ in doomed))
         verdict.breaks("A fault saw", scene.broken)
         verdict.breaks("An error of ours", load.server_errors)
         verdict.breaks("Deadlocks", _deadlocks(rig))
@@ -114,7 +116,7 @@ def _drain(scene: Scene) -> None:
         publish_copies(channel, scene.postponed)
     ends = monotonic() + scene.patience_s
     while monotonic() < ends:
-        if scene.watch.undecided(scene.history.now_s()) == 0 and not scene.rig.backlog():
+        if scene.all_decided(scene.history.now_s()) and not scene.rig.backlog():
             return
         scene.wait(LOOK_EVERY_S)
 

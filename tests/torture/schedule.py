@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 from random import Random
 from typing import Final, NamedTuple
 
-PAUSE_S: Final = (0.0, 0.4)
+PAUSE_S: Final = (0.0, 0.2)
 
 
 class Planned(NamedTuple):

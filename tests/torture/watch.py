@@ -68,6 +68,12 @@ class Watch(threading.Thread):
             for id_ in ids:
                 self._undecided.setdefault(id_, now_s)
 
+    def expects_nothing_of(self, ids: list[str]) -> None:
+        """Ids whose outcome may come at any time: no recovery waits for it."""
+        with self._lock:
+            for id_ in ids:
+                self._undecided.pop(id_, None)
+
     def undecided(self, until_s: float) -> int:
         """How many of those that were taken until then have no outcome yet."""
         with self._lock:

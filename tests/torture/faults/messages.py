@@ -124,19 +124,18 @@ def _letters(rig: Rig) -> int:
 
 @fault("poison-raises")
 def poison_raises(scene: Scene) -> str:
-    """Orders that always fail, in the middle of others."""
-    _until_failed(scene, [scene.name(CURSED) for _ in range(3)])
+    """Orders that always fail, in the middle of others; they are retried through what follows."""
+    moved = len(scene.rig.failpoints.moved())
+    ids = scene.load.place(*[scene.name(CURSED) for _ in range(3)])
+    scene.watch.expects_nothing_of(ids)
+    scene.doomed += ids
+    scene.fires(lambda: len(scene.rig.failpoints.moved()) > moved, "they are tried again")
     return "3 orders"
 
 
 @fault("poison-kills")
 def poison_kills(scene: Scene) -> str:
     """An order that kills whoever decides it."""
-    _until_failed(scene, [scene.name(KILLER)])
+    ids = scene.load.place(scene.name(KILLER))
+    scene.fires(lambda: not scene.not_failed(ids), "it failed", 90.0)
     return "1 order"
-
-
-def _until_failed(scene: Scene, customers: list[str]) -> None:
-    ids = scene.load.place(*customers)
-    statement = "SELECT count(*) FROM commands WHERE id = ANY (%s::uuid[]) AND status = 'failed'"
-    scene.fires(lambda: scene.rig.sql(statement, ids)[0][0] == len(ids), "they failed", 90.0)

@@ -73,7 +73,7 @@ def _delete(scene: Scene, queues: list[str]) -> None:
     """
     with scene.load.held():
         now_s = scene.history.now_s()
-        scene.fires(lambda: scene.watch.undecided(now_s) == 0, "nothing waits", 60.0)
+        scene.fires(lambda: scene.all_decided(now_s), "nothing waits", 60.0)
         with channel_of(scene.rig) as channel:
             for queue in queues:
                 channel.queue_delete(queue)

@@ -39,6 +39,8 @@ class Scene:
     patience_s: float
     malformed: int = 0
     broken: list[str] = field(default_factory=list)
+    # Orders that can only fail, after their retries: meanwhile other faults come.
+    doomed: list[str] = field(default_factory=list)
     # Copies of messages that come when nobody thinks of them any more.
     postponed: list[tuple[str, bytes]] = field(default_factory=list)
 
@@ -56,6 +58,17 @@ class Scene:
                 return
             self.wait(0.05)
         raise NotFiredError(what)
+
+    def not_failed(self, ids: list[str]) -> list[str]:
+        """Which of these have another outcome than having failed, or none yet."""
+        statement = (
+            "SELECT id::text FROM commands WHERE id = ANY (%s::uuid[]) AND status = 'failed'"
+        )
+        return sorted(set(ids) - {id_ for (id_,) in self.rig.sql(statement, ids)})
+
+    def all_decided(self, until_s: float) -> bool:
+        """Whether everything that was taken until then has an outcome, the doomed too."""
+        return not (self.watch.undecided(until_s) or self.not_failed(self.doomed))
 
     def name(self, kind: str) -> str:
         return f"{kind}-{next(self._numbers)}"
