@@ -228,7 +228,8 @@ def test_a_selection_is_put_back(floor: Floor, tab: Tab, mended: None) -> None:
     expect(tab.page.get_by_role("button", name="Retry the ticked")).to_be_disabled()
 
     for order_id in chosen:
-        tab.page.get_by_label(f"Tick failure {failure_of(floor, order_id)}").check()
+        label = f"Tick failure {failure_of(floor, order_id)}"
+        tab.page.get_by_label(label, exact=True).check()
     expect(tab.page.locator("[data-ticked-count]")).to_contain_text("2")
     tab.page.get_by_role("button", name="Retry the ticked").click()
 
