@@ -18,8 +18,8 @@ help: ## List the tasks
 run: environment ## Start everything, place a sample order; Ctrl-C stops (PORT=8000)
 	@exec "$(BIN)/python" -m deploy.local.up
 
-# Two processes, a file at a time, in the order of tests/conftest.py.
-SIDE_BY_SIDE = --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+# Three processes, a file at a time, in the order of tests/conftest.py.
+SIDE_BY_SIDE = --numprocesses 3 --dist loadgroup --no-loadscope-reorder
 
 test: environment-dev ## Run all tests on private servers (ARGS="-k stock")
 	@"$(BIN)/python" -m deploy.local.install --tests
