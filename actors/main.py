@@ -1,11 +1,9 @@
 """What a worker process runs: `python -m actors`."""
 
-import sys
-
 import actors.inventory
 import actors.operations
 import actors.orders
-from actors import logs
+from actors import interpreter, logs
 from actors.broker import broker
 from actors.log_context import CurrentMessage
 from actors.tracing import Spans, Tracing
@@ -14,8 +12,8 @@ from models.database import configure
 
 __all__ = ["actors", "broker"]
 
-sys.setswitchinterval(settings().switch_interval_s)
 configure(settings(), application_name="holdfast-worker")
 logs.configure("worker").addFilter(CurrentMessage())
 if settings().tracing:
     broker.add_middleware(Spans(Tracing("worker", settings())))
+interpreter.settle(settings())

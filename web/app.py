@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import signal
+from collections.abc import Coroutine
 from functools import partial
 from typing import Any
 
@@ -46,13 +47,13 @@ READ_TIMEOUT_MS = 5_000
 class App(falcon.asgi.App[Any, Any]):
     """Falcon's, with bodies that come whole or not at all."""
 
-    # As Falcon's own, which overrides WSGI's.
-    async def __call__(  # type: ignore[override]
+    # As Falcon's own, which overrides WSGI's; no coroutine around that one: each costs a microsecond.
+    def __call__(  # type: ignore[override]
         self, scope: Any, receive: Any, send: Any
-    ) -> None:
+    ) -> Coroutine[Any, Any, None]:
         if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD"):
             receive = whole_body(receive)
-        await super().__call__(scope, receive, send)
+        return super().__call__(scope, receive, send)
 
 
 class Lifecycle:

@@ -198,7 +198,12 @@ class Intake:
             for one, id_ in zip(wanted, ids, strict=True)
             if one.key is not None
         ]
-        recalls = await asyncio.gather(*(self._recall(use, patience_s) for _, use in uses))
+        if not uses:
+            return set()
+        if len(uses) == 1:  # without the task that `gather` makes of each
+            recalls = [await self._recall(uses[0][1], patience_s)]
+        else:
+            recalls = await asyncio.gather(*(self._recall(use, patience_s) for _, use in uses))
         decided = set()
         for (one, use), recall in zip(uses, recalls, strict=True):
             if recall is None:

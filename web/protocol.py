@@ -210,6 +210,7 @@ class WebWorker(UvicornWorker):
     CONFIG_KWARGS = {  # noqa: RUF012 - uvicorn-worker's own way to set it
         "loop": "uvloop",
         "http": BoundedProtocol,
+        "interface": "asgi3",
         "ws": "none",
         "lifespan": "on",
         # Short of gunicorn's own, so that what is on its way to RabbitMQ is confirmed.
