@@ -7,14 +7,14 @@ from typing import NamedTuple
 import numpy as np
 
 #: What the CPU time of a component is made of. second: of a process that runs; row: a stock row
-#: that a transaction changes, however many lines ask for it; recheck: one that may have changed
-#: while the transaction waited for a lock.
+#: that a transaction changes, however many lines ask for it; beside: a transaction while others are
+#: under way, which costs switches, cold caches, and a second look at rows that it waited for.
 TERMS: Mapping[str, tuple[str, ...]] = {
     "load generator": ("request", "order"),
     "web": ("second", "request", "order", "line", "message"),
     "RabbitMQ": ("second", "message", "order", "line"),
-    "worker": ("second", "message", "transaction", "order", "line"),
-    "PostgreSQL": ("second", "transaction", "order", "line", "row", "recheck"),
+    "worker": ("second", "message", "transaction", "order", "line", "beside"),
+    "PostgreSQL": ("second", "transaction", "order", "line", "row", "beside"),
 }
 
 
@@ -26,7 +26,8 @@ class Costs:
     trips_s: what the round trips of a transaction take beside CPU.
     flush_s, flush_order_s: a commit's wait for the disk, and what each order adds.
     confirm_s: RabbitMQ's wait for the disk.
-    see_s: from the commit to the client's answer, where it waits for it; half poll, half read.
+    see_s: CPU of a client that waits for the decision, of the front door that looks for it, and of
+    the database that is asked; a third each.
     queue_s, queue_byte_s: one queue's process, per message and byte, when it is saturated.
     """
 

@@ -63,6 +63,7 @@ def _counts(run: Observation, component: str) -> dict[str, float]:
         "message": run.messages,
         "transaction": run.transactions,
         "row": run.transactions * _rows(per_transaction, shape.lines, shape.skus, shape.hot),
+        "beside": run.transactions * (shape.workers > 1),
     }
 
 
@@ -73,10 +74,7 @@ def _step_counts(one: Applied) -> dict[str, float]:
         "line": number * step.orders * step.lines,
         "transaction": number,
         "row": number * _rows(step.orders, step.lines, step.skus, step.hot),
-        # With several at it, each waits for another one, as a rule.
-        "recheck": number
-        * (step.processes > 1)
-        * _rows(step.orders, step.lines, step.skus, step.hot),
+        "beside": number * (step.processes > 1),
     }
 
 
@@ -143,8 +141,15 @@ def _see_s(measured: Measured, costs: Costs, here: Setup) -> float:
     if not measured.latency:
         return 0.0
     idle = min(measured.latency, key=lambda found: found.rate)
-    seen = quantile(_probed(costs, idle.wanted, here).seen_ms, 0.5)
-    return max(0.0, idle.p50_ms - seen) / 1000
+    low, high = 0.0, idle.p50_ms / 1000
+    for _ in range(8):
+        middle = (low + high) / 2
+        outcome = _probed(replace(costs, see_s=middle), idle.wanted, here)
+        if quantile(outcome.seen_ms, 0.5) < idle.p50_ms:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
 
 
 def _probed(costs: Costs, rate: float, machine: Setup) -> Outcome:

@@ -164,9 +164,7 @@ class RowLocks:
         self._env = env
         self._waiting: dict[int, deque[simpy.Event]] = {}
 
-    def take(self, rows: Iterable[int]) -> Generator[simpy.Event, Any, bool]:
-        """Returns whether it had to wait."""
-        waited = False
+    def take(self, rows: Iterable[int]) -> Steps:
         for row in rows:
             queue = self._waiting.get(row)
             if queue is None:
@@ -174,9 +172,7 @@ class RowLocks:
             else:
                 turn = self._env.event()
                 queue.append(turn)
-                waited = True
                 yield turn
-        return waited
 
     def release(self, rows: Iterable[int]) -> None:
         for row in rows:
@@ -287,6 +283,7 @@ class Simulation:
         self.reader = cpu(database, serial=False)
         self.queues = [cpu(serial=shared is None) for _ in range(setup.queues)]
         self.generator = cpu() if shared else None
+        self.client = cpu()
         self.beside = cpu(serial=False)
         self.locks = RowLocks(env)
         self.disk = Disk(env, lambda n: costs.flush_s + costs.flush_order_s * n)
@@ -358,7 +355,7 @@ class Simulation:
         workers = [cpu for worker in self.workers for cpu in (worker.cpu, worker.backend)]
         generator = [self.generator] if self.generator else []
         webs = [web.cpu for web in self.webs]
-        return [*webs, *workers, *self.queues, self.reader, self.beside, *generator]
+        return [*webs, *workers, *self.queues, self.reader, self.client, self.beside, *generator]
 
     def _close(self) -> Outcome:
         out, seconds = self.outcome, self.env.now - self._began
@@ -436,6 +433,7 @@ class Simulation:
 
     def _probe(self, web: Web) -> Steps:
         request = Request(self.env.now, 1, web, seen=self.env.event())
+        yield from self.client.burn(self.costs.see_s / 6)
         self._post(request)
         web.polled.append(request)
         if not web.polling:
@@ -444,6 +442,7 @@ class Simulation:
         yield request.seen
         # What was decided is read, and answered.
         yield from self._look(web)
+        yield from self.client.burn(self.costs.see_s / 6)
         self.outcome.seen_ms.append((self.env.now - request.posted) * 1000)
 
     def _polling(self, web: Web) -> Steps:
@@ -459,9 +458,11 @@ class Simulation:
         web.polling = False
 
     def _look(self, web: Web) -> Steps:
-        """A read: half in the web process, half in PostgreSQL."""
-        yield from web.cpu.burn(self.costs.see_s / 4)
-        yield from self.reader.burn(self.costs.see_s / 4)
+        """A thread asks and reads, then the event loop takes it; each in its turn."""
+        yield from web.cpu.burn(self.costs.see_s / 9)
+        yield from self.reader.burn(self.costs.see_s / 3)
+        for _ in range(2):
+            yield from web.cpu.burn(self.costs.see_s / 9)
 
     # --- the front door ---
 
@@ -563,28 +564,34 @@ class Simulation:
         costs = self.costs
         lines = orders * self.load.lines
         rows = self._rows(orders)
-        in_worker = costs.of("worker", transaction=1, order=orders, line=lines)
-        in_database = costs.of("PostgreSQL", transaction=1, order=orders, line=lines, row=len(rows))
+        counts = {"transaction": 1, "order": orders, "line": lines, "row": len(rows)}
+        counts["beside"] = int(self.in_transaction.now > 0)
+        in_worker, in_database = (costs.of(name, **counts) for name in ("worker", "PostgreSQL"))
         locked = costs.locked_share(orders)
         free = 1 - locked
         self.in_transaction.add(1)
-        yield from worker.cpu.burn(in_worker * free)
-        yield from worker.backend.burn(in_database * free)
         # Begin and claim; lock, two writes and the commit are of the part that holds the rows.
-        yield self.env.timeout(costs.trips_s * free + 2 * self.setup.rtt_s)
+        yield from self._statements(worker, 2, in_worker * free, in_database * free)
+        yield self.env.timeout(costs.trips_s * free)
         self.in_wait.add(1)
-        waited = yield from self.locks.take(rows)
+        yield from self.locks.take(rows)
         self.in_wait.add(-1)
-        if waited:
-            # PostgreSQL looks again at rows that changed since its statement began.
-            in_database += costs.of("PostgreSQL", recheck=len(rows)) / locked
-        yield from worker.cpu.burn(in_worker * locked)
-        yield from worker.backend.burn(in_database * locked)
-        yield self.env.timeout(costs.trips_s * locked + 4 * self.setup.rtt_s)
+        yield from self._statements(worker, 4, in_worker * locked, in_database * locked)
+        yield self.env.timeout(costs.trips_s * locked)
         yield from self.disk.flush(orders)
         self.locks.release(rows)
         self.in_transaction.add(-1)
         self.outcome.transactions += 1
+
+    def _statements(
+        self, worker: Worker, count: int, in_worker: float, in_database: float
+    ) -> Steps:
+        """So many, one after the other: for each, both sides wait for a core, the worker for its
+        interpreter, too."""
+        for _ in range(count):
+            yield from worker.cpu.burn(in_worker / count)
+            yield from worker.backend.burn(in_database / count)
+            yield self.env.timeout(self.setup.rtt_s)
 
     def _rows(self, orders: int) -> list[int]:
         """The stock rows of so many orders, in order."""
@@ -625,7 +632,9 @@ class Simulation:
 
 
 def _turns(requests: list[Request]) -> Iterator[list[Request]]:
-    return (requests[start : start + TURN] for start in range(0, len(requests), TURN))
+    """Of few, the first half has come back before the second is through."""
+    turn = min(TURN, max(1, len(requests) // 2))
+    return (requests[start : start + turn] for start in range(0, len(requests), turn))
 
 
 def _packed(requests: list[Request]) -> list[Message]:
