@@ -17,11 +17,13 @@ INSTALLED: Final = "/opt/holdfast"
 def check() -> None:
     """Raises Finding."""
     with tempfile.TemporaryDirectory() as name:
+        # What they start has to be there, in this checkout as in theirs; its path may have a space.
+        checkout = Path(name) / "checkout"
+        checkout.symlink_to(ROOT)
         copies = []
         for unit in sorted(UNITS.glob("*.service")):
             copy = Path(name) / unit.name
-            # What they start has to be there, in this checkout as in theirs.
-            copy.write_text(unit.read_text().replace(INSTALLED, str(ROOT)))
+            copy.write_text(unit.read_text().replace(INSTALLED, str(checkout)))
             copies.append(copy)
         verified(copies)
 
