@@ -11,8 +11,11 @@ from config import Settings
 CYCLES_AFTER: Final = 5_000
 
 
-def settle(given: Settings) -> None:
-    """To be called once, when everything is imported. docs/decisions/0026-interpreter.md"""
+def tune(given: Settings) -> None:
+    """Freeze what is loaded, look for cycles less often, and let threads switch sooner.
+
+    To be called once, when everything is imported. docs/decisions/0026-interpreter.md
+    """
     sys.setswitchinterval(given.switch_interval_s)
     gc.collect()
     # What is loaded stays: to look through it for garbage again and again took a seventh of the

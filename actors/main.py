@@ -16,4 +16,4 @@ configure(settings(), application_name="holdfast-worker")
 logs.configure("worker").addFilter(CurrentMessage())
 if settings().tracing:
     broker.add_middleware(Spans(Tracing("worker", settings())))
-interpreter.settle(settings())
+interpreter.tune(settings())

@@ -67,7 +67,7 @@ LONGEST = (
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in a hook of its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two processes share the tests, a file (or what shares a system) at a time."""
+    """Several processes share the tests, a file (or what shares a system) at a time."""
     for item in items:
         group = SHARED.get(item.path.parent.name) or SHARED.get(item.path.stem, item.path.stem)
         item.add_marker(pytest.mark.xdist_group(group))

@@ -47,7 +47,7 @@ READ_TIMEOUT_MS = 5_000
 class App(falcon.asgi.App[Any, Any]):
     """Falcon's, with bodies that come whole or not at all."""
 
-    # As Falcon's own, which overrides WSGI's. A coroutine around that one would cost a microsecond.
+    # As Falcon's own, which overrides WSGI's. No coroutine itself: that would cost a microsecond.
     def __call__(  # type: ignore[override]
         self, scope: Any, receive: Any, send: Any
     ) -> Coroutine[Any, Any, None]:

@@ -5,4 +5,4 @@ from config import settings
 from web.app import create_app
 
 app = create_app(settings())
-interpreter.settle(settings())
+interpreter.tune(settings())

@@ -210,6 +210,7 @@ class WebWorker(UvicornWorker):
     CONFIG_KWARGS = {  # noqa: RUF012 - uvicorn-worker's own way to set it
         "loop": "uvloop",
         "http": BoundedProtocol,
+        # By default uvicorn asks whether App.__call__ is a coroutine function, which it is not.
         "interface": "asgi3",
         "ws": "none",
         "lifespan": "on",

@@ -26,8 +26,8 @@ class Costs:
     trips_s: what the round trips of a transaction take beside CPU.
     flush_s, flush_order_s: a commit's wait for the disk, and what each order adds.
     confirm_s: RabbitMQ's wait for the disk.
-    see_s: CPU of a client that waits for the decision, of the front door that looks for it, and of
-    the database that is asked; a third each.
+    look_s: CPU of one look for a decision that somebody waits for, half of it in the front door and
+    half in PostgreSQL.
     queue_s, queue_byte_s: one queue's process, per message and byte, when it is saturated.
     """
 
@@ -38,7 +38,7 @@ class Costs:
     flush_s: float = 0.0
     flush_order_s: float = 0.0
     confirm_s: float = 0.0
-    see_s: float = 0.0
+    look_s: float = 0.0
     queue_s: float = 0.0
     queue_byte_s: float = 0.0
     message_bytes: Mapping[str, float] = field(default_factory=dict)

@@ -48,7 +48,7 @@ def costs_of(measured: Measured, here: Setup) -> Costs:
     idle = min(runs, key=lambda run: run.orders_per_s)
     own = costs.of("web", message=1) + costs.of("RabbitMQ", message=1, order=1, line=2)
     costs = replace(costs, confirm_s=max(0.0, idle.publish_s - own))
-    return replace(costs, see_s=_see_s(measured, costs, here))
+    return replace(costs, look_s=_look_s(measured, costs, here))
 
 
 def _counts(run: Observation, component: str) -> dict[str, float]:
@@ -136,15 +136,15 @@ def _sizes(runs: Iterable[Observation]) -> dict[str, float]:
     )  # fmt: skip
 
 
-def _see_s(measured: Measured, costs: Costs, here: Setup) -> float:
-    """What a client waits for beyond the commit when nothing else is going on."""
+def _look_s(measured: Measured, costs: Costs, here: Setup) -> float:
+    """What a look has to cost for an idle system to answer as soon as it was measured to."""
     if not measured.latency:
         return 0.0
     idle = min(measured.latency, key=lambda found: found.rate)
     low, high = 0.0, idle.p50_ms / 1000
     for _ in range(8):
         middle = (low + high) / 2
-        outcome = _probed(replace(costs, see_s=middle), idle.wanted, here)
+        outcome = _probed(replace(costs, look_s=middle), idle.wanted, here)
         if quantile(outcome.seen_ms, 0.5) < idle.p50_ms:
             low = middle
         else:

@@ -283,7 +283,6 @@ class Simulation:
         self.reader = cpu(database, serial=False)
         self.queues = [cpu(serial=shared is None) for _ in range(setup.queues)]
         self.generator = cpu() if shared else None
-        self.client = cpu()
         self.beside = cpu(serial=False)
         self.locks = RowLocks(env)
         self.disk = Disk(env, lambda n: costs.flush_s + costs.flush_order_s * n)
@@ -355,7 +354,7 @@ class Simulation:
         workers = [cpu for worker in self.workers for cpu in (worker.cpu, worker.backend)]
         generator = [self.generator] if self.generator else []
         webs = [web.cpu for web in self.webs]
-        return [*webs, *workers, *self.queues, self.reader, self.client, self.beside, *generator]
+        return [*webs, *workers, *self.queues, self.reader, self.beside, *generator]
 
     def _close(self) -> Outcome:
         out, seconds = self.outcome, self.env.now - self._began
@@ -433,7 +432,6 @@ class Simulation:
 
     def _probe(self, web: Web) -> Steps:
         request = Request(self.env.now, 1, web, seen=self.env.event())
-        yield from self.client.burn(self.costs.see_s / 6)
         self._post(request)
         web.polled.append(request)
         if not web.polling:
@@ -442,7 +440,6 @@ class Simulation:
         yield request.seen
         # What was decided is read, and answered.
         yield from self._look(web)
-        yield from self.client.burn(self.costs.see_s / 6)
         self.outcome.seen_ms.append((self.env.now - request.posted) * 1000)
 
     def _polling(self, web: Web) -> Steps:
@@ -459,10 +456,10 @@ class Simulation:
 
     def _look(self, web: Web) -> Steps:
         """A thread asks and reads, then the event loop takes it; each in its turn."""
-        yield from web.cpu.burn(self.costs.see_s / 9)
-        yield from self.reader.burn(self.costs.see_s / 3)
+        yield from web.cpu.burn(self.costs.look_s / 6)
+        yield from self.reader.burn(self.costs.look_s / 2)
         for _ in range(2):
-            yield from web.cpu.burn(self.costs.see_s / 9)
+            yield from web.cpu.burn(self.costs.look_s / 6)
 
     # --- the front door ---
 
@@ -564,8 +561,8 @@ class Simulation:
         costs = self.costs
         lines = orders * self.load.lines
         rows = self._rows(orders)
-        counts = {"transaction": 1, "order": orders, "line": lines, "row": len(rows)}
-        counts["beside"] = int(self.in_transaction.now > 0)
+        counts = {"transaction": 1, "order": orders, "line": lines, "row": len(rows),
+                  "beside": len(self.workers) > 1}  # fmt: skip
         in_worker, in_database = (costs.of(name, **counts) for name in ("worker", "PostgreSQL"))
         locked = costs.locked_share(orders)
         free = 1 - locked

@@ -194,14 +194,20 @@ def _fitted(costs: Costs) -> str:
         f"Waits: {costs.flush_s * 1000:.2f} ms a commit's flush and "
         f"{costs.flush_order_s * 1e6:.1f} µs for each order in it; {costs.trips_s * 1000:.2f} ms "
         f"a transaction's round trips beside CPU; {costs.confirm_s * 1000:.2f} ms RabbitMQ's "
-        f"confirm. To wait for a decision costs {costs.see_s * 1000:.2f} ms of CPU: client, front "
-        "door and PostgreSQL a third each. "
+        f"confirm. One look for a decision costs {costs.look_s * 1000:.2f} ms of CPU, half in the "
+        "front door, half in PostgreSQL. "
         f"Of a transaction's work {few:.0%} (20 orders) to {many:.0%} (500) is done while it holds "
         f"its stock rows. One queue of a saturated RabbitMQ takes {costs.queue_s * 1e6:,.0f} µs a "
         f"message and {costs.queue_byte_s * 1e9:.2f} ns a byte; an order has {order:,.0f} bytes "
         f"there and {line:,.0f} a line."
     )
-    head = ("CPU, µs for each", "second", *terms[1:-2], "stock row changed", "other at it")
+    head = (
+        "CPU, µs for each",
+        "second",
+        *terms[1:-2],
+        "stock row changed",
+        "transaction beside another",
+    )
     return f"{table(head, rows)}\n\n{waits}"
 
 
@@ -259,12 +265,16 @@ def _number(value: float) -> str:
 
 def _verdict(checks: Sequence[Check]) -> str:
     held_out = [check for check in checks if check.held_out]
-    within = [check for check in held_out if abs(check.error) <= ERROR_MAX]
+    rates = [check for check in checks if check.unit != "ms"]
     return (
-        f"{len(within)} of {len(held_out)} predictions of what the fit did not know are within "
-        f"{ERROR_MAX:.0%}; the median error is "
-        f"{statistics.median(abs(check.error) for check in held_out):.0%}."
+        f"{_within(held_out)} predictions of what the fit did not know are within {ERROR_MAX:.0%}; "
+        f"their median error is {statistics.median(abs(check.error) for check in held_out):.0%}. "
+        f"Of all rates it is {_within(rates)}."
     )
+
+
+def _within(checks: Sequence[Check]) -> str:
+    return f"{sum(abs(check.error) <= ERROR_MAX for check in checks)} of {len(checks)}"
 
 
 def _forecasts(found: Sequence[Forecast]) -> str:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import monotonic
@@ -165,11 +166,8 @@ class Rig:
         return [] if done.returncode == 0 else [f"{done.stdout[-1000:]}{done.stderr[-500:]}"]
 
     def _stop_all(self) -> None:
-        stopping = [threading.Thread(target=keeper.stop) for keeper in self.keepers.values()]
-        for thread in stopping:
-            thread.start()
-        for thread in stopping:
-            thread.join()
+        with ThreadPoolExecutor() as beside:
+            list(beside.map(Keeper.stop, self.keepers.values()))
 
     def _program(self, name: str) -> Program:
         if name == "web":

@@ -98,12 +98,13 @@ def _inflict(scene: Scene, planned: Planned, progress: Progress) -> Event:
 def _recovery_s(scene: Scene, healed_s: float) -> float | None:
     """How long until a new order is decided, and with it all that was taken before the healing.
 
-    None: not within the time there is.
+    Orders that can only fail take all their retries: no recovery waits for them. None: not within
+    the time there is.
     """
     probed = False
     while scene.history.now_s() - healed_s <= scene.patience_s:
         probed = probed or scene.load.probe()
-        if probed and scene.watch.undecided(healed_s) == 0:
+        if probed and scene.watch.undecided(healed_s, scene.doomed) == 0:
             return scene.history.now_s() - healed_s
         scene.wait(LOOK_EVERY_S)
     return None
@@ -116,7 +117,7 @@ def _drain(scene: Scene) -> None:
         publish_copies(channel, scene.postponed)
     ends = monotonic() + scene.patience_s
     while monotonic() < ends:
-        if scene.all_decided(scene.history.now_s()) and not scene.rig.backlog():
+        if scene.watch.undecided(scene.history.now_s()) == 0 and not scene.rig.backlog():
             return
         scene.wait(LOOK_EVERY_S)
 

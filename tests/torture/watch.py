@@ -1,6 +1,7 @@
 """What is decided and whether the books balance, seen from beside the service while it runs."""
 
 import threading
+from collections.abc import Container
 from time import monotonic
 from typing import Any, Final
 
@@ -68,16 +69,10 @@ class Watch(threading.Thread):
             for id_ in ids:
                 self._undecided.setdefault(id_, now_s)
 
-    def expects_nothing_of(self, ids: list[str]) -> None:
-        """Ids whose outcome may come at any time: no recovery waits for it."""
+    def undecided(self, until_s: float, but: Container[str] = ()) -> int:
+        """How many of those that were taken until then have no outcome yet, but for some."""
         with self._lock:
-            for id_ in ids:
-                self._undecided.pop(id_, None)
-
-    def undecided(self, until_s: float) -> int:
-        """How many of those that were taken until then have no outcome yet."""
-        with self._lock:
-            return sum(at_s <= until_s for at_s in self._undecided.values())
+            return sum(at_s <= until_s and id_ not in but for id_, at_s in self._undecided.items())
 
     def stop(self) -> None:
         self._stopping.set()

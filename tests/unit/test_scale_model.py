@@ -20,7 +20,7 @@ COSTS = Costs(
     },
     flush_s=0.5e-3,
     confirm_s=1e-3,
-    see_s=3e-3,
+    look_s=3e-3,
     queue_s=100e-6,
 )
 HERE = Setup(shared_cores=2)

@@ -35,7 +35,7 @@ def rabbitmq_cancel_consumers(scene: Scene) -> str:
     if not cancelled:
         raise NotFiredError("no consumer of delayed messages was there")
     # Dramatiq begins to consume again after three seconds.
-    scene.wait(4.0)
+    scene.wait(5.0)
     moves = Counter(scene.rig.failpoints.moved()[before:])
     scene.broken += [
         f"P2 a delayed message goes on {n} times: {m}" for m, n in moves.items() if n > 1
@@ -52,7 +52,7 @@ def rabbitmq_reconnect_with_work_in_hand(scene: Scene) -> str:
     link = scene.rig.links["worker-database"]
     with scene.load.held():
         now_s = scene.history.now_s()
-        scene.fires(lambda: scene.all_decided(now_s), "nothing waits", 60.0)
+        scene.fires(lambda: scene.watch.undecided(now_s) == 0, "nothing waits", 60.0)
         _close_connections(scene)
         scene.fires(lambda: consumers(scene.rig) == len(WORKERS), "the consumers are back")
     # A few are done, so that what is in hand has numbers that others will have next time.

@@ -125,11 +125,7 @@ def _letters(rig: Rig) -> int:
 @fault("poison-raises")
 def poison_raises(scene: Scene) -> str:
     """Orders that always fail, in the middle of others; they are retried through what follows."""
-    moved = len(scene.rig.failpoints.moved())
-    ids = scene.load.place(*[scene.name(CURSED) for _ in range(3)])
-    scene.watch.expects_nothing_of(ids)
-    scene.doomed += ids
-    scene.fires(lambda: len(scene.rig.failpoints.moved()) > moved, "they are tried again")
+    scene.doomed += scene.load.place(*[scene.name(CURSED) for _ in range(3)])
     return "3 orders"
 
 

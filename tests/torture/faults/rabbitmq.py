@@ -27,6 +27,7 @@ def _circumstance(scene: Scene) -> Iterator[str]:
     """Idle, under load, or while messages are on their way to be tried again."""
     which = scene.random.choice(("idle", "under load", "during retries"))
     if which == "idle":
+        scene.without_doomed()
         with scene.load.held():
             yield which
     elif which == "during retries":
@@ -73,7 +74,7 @@ def _delete(scene: Scene, queues: list[str]) -> None:
     """
     with scene.load.held():
         now_s = scene.history.now_s()
-        scene.fires(lambda: scene.all_decided(now_s), "nothing waits", 60.0)
+        scene.fires(lambda: scene.watch.undecided(now_s) == 0, "nothing waits", 60.0)
         with channel_of(scene.rig) as channel:
             for queue in queues:
                 channel.queue_delete(queue)
@@ -122,7 +123,7 @@ def rabbitmq_full_queue(scene: Scene) -> str:
     scene.rig.rabbitmq.ctl("set_policy", "-p", NAME, "full", f"^{ORDERS}$", definition)
     try:
         with _stopped_workers(scene.rig):
-            scene.fires(lambda: scene.load.shed > shed + 5, "the queue refuses", 4.0)
+            scene.fires(lambda: scene.load.shed > shed + 5, "the queue refuses", 3.0)
     finally:
         scene.rig.rabbitmq.ctl("clear_policy", "-p", NAME, "full")
     return f"{scene.load.shed - shed} refused"
@@ -130,7 +131,7 @@ def rabbitmq_full_queue(scene: Scene) -> str:
 
 @contextmanager
 def _stopped_workers(rig: Rig) -> Iterator[None]:
-    """All workers hold still, for less than a heartbeat."""
+    """All workers hold still, for less than the two heartbeats after which RabbitMQ gives up."""
     groups = [p.pid for name in WORKERS if (p := rig.keepers[name].process) is not None]
     _signal_groups(groups, signal.SIGSTOP)
     try:

@@ -66,9 +66,9 @@ class Scene:
         )
         return sorted(set(ids) - {id_ for (id_,) in self.rig.sql(statement, ids)})
 
-    def all_decided(self, until_s: float) -> bool:
-        """Whether everything that was taken until then has an outcome, the doomed too."""
-        return not (self.watch.undecided(until_s) or self.not_failed(self.doomed))
+    def without_doomed(self) -> None:
+        """Wait until what can only fail has failed: its retries are not those that are wanted."""
+        self.fires(lambda: not self.not_failed(self.doomed), "the doomed have failed", 60.0)
 
     def name(self, kind: str) -> str:
         return f"{kind}-{next(self._numbers)}"
@@ -101,6 +101,7 @@ def channel_of(rig: Rig) -> Iterator[Any]:
 @contextmanager
 def retrying(scene: Scene) -> Iterator[None]:
     """Whoever wants the stock that everybody wants runs into a time-out and is tried again."""
+    scene.without_doomed()
     before = len(scene.rig.failpoints.moved())
     with locked_row(scene.rig, HOT):
         scene.fires(lambda: len(scene.rig.failpoints.moved()) > before, "messages are tried again")
