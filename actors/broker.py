@@ -101,6 +101,7 @@ class Broker(RabbitmqBroker):
         super().__init__(confirm_delivery=True, middleware=_middleware(given))
         self.parameters = connection_parameters(given)
         self.queue_length_max = given.queue_length_max
+        self.publish_deadline_s = given.publish_deadline_s
 
     @property
     def connection(self) -> Any:
@@ -120,7 +121,7 @@ class Broker(RabbitmqBroker):
 
     @property
     def channel(self) -> Any:
-        return Publishing(super().channel, self._forget_channel)
+        return Publishing(super().channel, self.publish_deadline_s, self._forget_channel)
 
     @channel.deleter
     def channel(self) -> None:

@@ -1,4 +1,4 @@
-"""What a full queue refuses: it stays where it is and is tried again a while later.
+"""What a queue refuses, or does not confirm: it stays where it is and is tried again a while later.
 
 Dramatiq takes a refusal for a lost connection: it connects anew, six times over, and starts the
 consumer of the delay queue anew, which is given all that it held again; and so on for as long as
@@ -6,13 +6,14 @@ the queue is full.
 """
 
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from typing import Any, Final
 
 from dramatiq.common import current_millis, iter_queue, q_name
 from dramatiq.errors import ConnectionClosed
 from dramatiq.middleware import Middleware
-from pika.exceptions import NackError
+from pika.exceptions import NackError, StreamLostError
 
 #: How soon a queue that was full is tried again.
 FULL_PAUSE_S: Final = 1.0
@@ -27,21 +28,34 @@ class Publishing:
 
     After one the next message takes a fresh channel: forget. For RabbitMQ 3.10 refuses all on a
     channel that first published to a queue while that had no leader; see web/publisher.py.
+
+    What is not confirmed within deadline_s ends its connection, with StreamLostError. pika waits
+    for a confirm as long as heartbeats come, and a node that hung while it led the queue, and goes
+    on, sends those and no confirm.
     """
 
-    def __init__(self, channel: Any, forget: Callable[[], None]) -> None:
+    def __init__(self, channel: Any, deadline_s: float, forget: Callable[[], None]) -> None:
         self._channel = channel
+        self._deadline_s = deadline_s
         self._forget = forget
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._channel, name)
 
     def basic_publish(self, exchange: str, routing_key: str, *args: Any, **kwargs: Any) -> None:
+        # While it waits for a confirm, pika looks at its own timers only: heartbeat, blocked, this.
+        connection = self._channel.connection._impl
+        late = StreamLostError("no confirm by the deadline")
+        timer = connection._adapter_call_later(
+            self._deadline_s, partial(connection._terminate_stream, late)
+        )
         try:
             self._channel.basic_publish(exchange, routing_key, *args, **kwargs)
         except NackError as error:
             self._forget()
             raise QueueFull(error) from error  # type: ignore[no-untyped-call]  # Dramatiq's
+        finally:
+            connection._adapter_remove_timeout(timer)
 
 
 class MovesOn(Middleware):
