@@ -19,18 +19,20 @@ ARGV: Final[dict[str, Sequence[str]]] = {
     "clock": ["-m", "holdfast", "clock"],
 }
 #: Per queue: its name, its leader's node, the nodes of its replicas, and its messages, those that
-#: are with a consumer among them (-1: no leader says). Asked of the leaders: what `list_queues`
+#: are with a consumer among them (-1: no leader says). Asked of the leaders, by way of any replica:
+#: one that was cut off may not know its leader for a while, where nothing comes. What `list_queues`
 #: says is old, and of queues that other nodes lead it says nothing (they don't find rabbitmqctl).
 SURVEY: Final = f"""\
 [begin
-    {{Name, Told, Count}} = case ra:leader_query(
-        {{element(1, amqqueue:get_pid(Q)), node()}}, fun rabbit_fifo:query_messages_total/1, 5000
-    ) of
-        {{ok, {{_, N}}, {{_, Leader}}}} -> {{amqqueue:get_name(Q), Leader, N}};
-        _ -> {{amqqueue:get_name(Q), nobody, -1}}
-    end,
-    Nodes = [atom_to_list(Node) || Node <- rabbit_quorum_queue:get_replicas(Q)],
-    io:format("~s ~s ~s ~b~n", [element(4, Name), Told, lists:join(",", Nodes), Count])
+    Replicas = rabbit_quorum_queue:get_replicas(Q),
+    Ask = fun(Node) -> catch ra:leader_query(
+        {{element(1, amqqueue:get_pid(Q)), Node}}, fun rabbit_fifo:query_messages_total/1, 2000
+    ) end,
+    Asked = [Ask(Node) || Node <- Replicas],
+    Answers = [{{Leader, N}} || {{ok, {{_, N}}, {{_, Leader}}}} <- Asked],
+    {{Told, Count}} = hd(Answers ++ [{{nobody, -1}}]),
+    Nodes = lists:join(",", [atom_to_list(Node) || Node <- Replicas]),
+    io:format("~s ~s ~s ~b~n", [element(4, amqqueue:get_name(Q)), Told, Nodes, Count])
  end || Q <- rabbit_amqqueue:list(<<"{NAME}">>)], ok.
 """
 #: The node of the connection by which the queue of new orders is consumed.
