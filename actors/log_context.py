@@ -58,7 +58,7 @@ class LogContext(Middleware):
         _message: Any,
         *,
         result: Any = None,  # noqa: ARG002 - the name is Dramatiq's
-        exception: BaseException | None = None,  # noqa: ARG002
+        exception: BaseException | None = None,  # noqa: ARG002 - the name is Dramatiq's
     ) -> None:
         _current.message = None
 

@@ -103,8 +103,8 @@ class Stopwatch(Middleware):
         _broker: Any,
         message: Any,
         *,
-        result: Any = None,  # noqa: ARG002
-        exception: BaseException | None = None,  # noqa: ARG002
+        result: Any = None,  # noqa: ARG002 - the name is Dramatiq's
+        exception: BaseException | None = None,  # noqa: ARG002 - the name is Dramatiq's
     ) -> None:
         message.ran_s = perf_counter() - message.started
 
@@ -131,7 +131,7 @@ class Stats(Middleware):
         _broker: Any,
         message: Any,
         *,
-        result: Any = None,  # noqa: ARG002
+        result: Any = None,  # noqa: ARG002 - the name is Dramatiq's
         exception: BaseException | None = None,
     ) -> None:
         if isinstance(exception, NotAlone):

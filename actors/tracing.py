@@ -27,9 +27,9 @@ class Tracing:
     def __init__(self, role: str, given: Settings, exporter: Any = None) -> None:
         """Raises SettingsError where OpenTelemetry is not installed."""
         try:
-            from opentelemetry import trace  # noqa: PLC0415
-            from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
-            from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+            from opentelemetry import trace  # noqa: PLC0415 - an extra
+            from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - an extra
+            from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - an extra
             from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
         except ImportError:
             raise SettingsError(MISSING) from None

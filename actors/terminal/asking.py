@@ -76,7 +76,7 @@ def _publish(command: Operate) -> None:
         decode(Operate, batch)
     except msgspec.ValidationError as error:
         raise ValueError(f"that can't be asked for: {error}") from None
-    # Reading needs no broker.
+    # Reading needs no broker, whose import reads the settings of RabbitMQ.
     from dramatiq.message import Message  # noqa: PLC0415
 
     from actors.broker import broker  # noqa: PLC0415

@@ -89,10 +89,10 @@ def test_a_failover_loses_what_only_an_asynchronous_primary_had_and_nothing_else
     ids = [shop.place((sku, 1), headers=NOW).json()["id"] for _ in range(20)]
 
     # When longer goes by than any statement may take, and a worker dies over it
-    time.sleep(1.5 * STATEMENT_S)
+    time.sleep(1.5 * STATEMENT_S)  # of what must not happen there is no sign
     pair.system.kill("worker")
     pair.system.start("worker")
-    time.sleep(1.5 * STATEMENT_S)
+    time.sleep(1.5 * STATEMENT_S)  # of what must not happen there is no sign
 
     # Then none of them is decided to anybody: its commit waits for the standby
     assert {shop.order(id_)["status"] for id_ in ids} == {"pending"}
