@@ -200,10 +200,7 @@ class Intake:
         ]
         if not uses:
             return set()
-        if len(uses) == 1:  # without the task that `gather` makes of each
-            recalls = [await self._recall(uses[0][1], patience_s)]
-        else:
-            recalls = await asyncio.gather(*(self._recall(use, patience_s) for _, use in uses))
+        recalls = await asyncio.gather(*(self._recall(use, patience_s) for _, use in uses))
         decided = set()
         for (one, use), recall in zip(uses, recalls, strict=True):
             if recall is None:
