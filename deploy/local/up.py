@@ -97,7 +97,6 @@ def run(checkout: Checkout) -> None:
         kept_in = f"var/{server.name}.json"
         ports.check_server_ports(server.title, kept_in, server.ports())
     settings |= found.urls
-    settings |= metrics.choose(settings, lambda text: say(f"  !  {text}"))
     added = env_file.add_missing(checkout.env_file, {name: settings[name] for name in KEPT})
     if added:
         say(f"  ✓  .env  {', '.join(added)}")
@@ -127,7 +126,7 @@ def with_defaults(settings: Mapping[str, str]) -> dict[str, str]:
 class Run:
     """One run of everything, from the servers' start to the last process's end."""
 
-    def __init__(self, checkout: Checkout, settings: Mapping[str, str], found: Origins) -> None:
+    def __init__(self, checkout: Checkout, settings: dict[str, str], found: Origins) -> None:
         self.checkout = checkout
         self.settings = settings
         self.origins = found
@@ -168,6 +167,8 @@ class Run:
         with step("development key"):
             await self.finish("keys", "python -m holdfast keys ensure-development")
         await self.until_ready("RABBITMQ_URL")
+        # Just before they are listened on, or another run might choose the same.
+        self.settings |= metrics.choose(self.settings, lambda text: say(f"  !  {text}"))
         # The front door last, when all that it leads to is there; stopping goes the other way.
         for name in reversed([name for name in self.commands if name != "release"]):
             self.supervisor.start(self.program(name, self.commands[name]))

@@ -117,11 +117,12 @@ def checkout(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def make_run(checkout: Path) -> Iterator[Callable[[], Running]]:
+def make_run(checkout: Path) -> Iterator[Callable[..., Running]]:
+    """Starts one with settings, named by their variables, over those of a newcomer."""
     port = ports.free_ports(1)[0]
     runs: list[Running] = []
 
-    def start() -> Running:
+    def start(**given: str) -> Running:
         output = checkout / f"output-{len(runs)}"
         settings = (
             "DATABASE_URL", "RABBITMQ_URL", "CLOUDAMQP_URL", "API_KEY", "SECRET_KEY",
@@ -132,7 +133,7 @@ def make_run(checkout: Path) -> Iterator[Callable[[], Running]]:
             make = subprocess.Popen(
                 ["make", "run"],
                 cwd=checkout,
-                env={**inherited, "VENV": sys.prefix, "PORT": str(port)},
+                env={**inherited, "VENV": sys.prefix, "PORT": str(port), **given},
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
