@@ -67,10 +67,12 @@ LONGEST = (
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in a hook of its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Several processes share the tests, a file (or what shares a system) at a time."""
+    """Several processes share the tests, a file (or what shares a system) at a time, unless the
+    test itself says with what it goes."""
     for item in items:
         group = SHARED.get(item.path.parent.name) or SHARED.get(item.path.stem, item.path.stem)
-        item.add_marker(pytest.mark.xdist_group(group))
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=lambda item: item.path.stem not in LONGEST)
 
 

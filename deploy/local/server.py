@@ -79,10 +79,14 @@ class Server:
         return {"port": ports.free_ports(1)[0], "password": secrets.token_hex(16)}
 
     def start(self) -> Self:
+        return self.launch().wait_ready()
+
+    def launch(self) -> Self:
+        """Start it and do not wait: others may meanwhile."""
         self.prepare()
         for program in self.programs():
             self._running.append((program, processes.start(program)))
-        return self.wait_ready()
+        return self
 
     def stop(self) -> None:
         while self._running:

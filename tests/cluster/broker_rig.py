@@ -64,7 +64,7 @@ class ClusterRig(Rig):
 
     def _start_servers(self, stack: ExitStack) -> None:
         stack.enter_context(self.postgres)
-        self.postgres.create_database(NAME)
+        self._set_up_database()
         stack.enter_context(self.cluster)
         self.broker_url = self.cluster.create_vhost(NAME)
 

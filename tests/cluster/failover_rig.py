@@ -27,9 +27,9 @@ class FailoverRig(Rig):
 
     def _start_servers(self, stack: ExitStack) -> None:
         stack.enter_context(self.postgres)
-        self.postgres.create_database(NAME)
         stack.enter_context(self.standby)
         make_synchronous(self.postgres)
+        self._set_up_database()
         stack.enter_context(self.rabbitmq)
         self.rabbitmq.create_vhost(NAME)
 

@@ -7,16 +7,29 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CHECKOUT
+from tests.torture.faults import FAULTS
 
 SEED = 4
+OF_RABBITMQ = [name for name in FAULTS if ":" not in name and name.startswith("rabbitmq-")]
+ALL_OTHERS = [name for name in FAULTS if ":" not in name and name not in OF_RABBITMQ]
 
 
+# Two systems side by side: one after the other, the faults take some three minutes.
 @pytest.mark.timeout(420)
-def test_every_fault_once_and_every_promise_holds(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "faults",
+    [
+        pytest.param(faults, id=id_, marks=pytest.mark.xdist_group(f"torture {id_}"))
+        for id_, faults in (("of RabbitMQ", OF_RABBITMQ), ("all others", ALL_OTHERS))
+    ],
+)
+def test_every_fault_once_and_every_promise_holds(faults: list[str], tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.torture", f"--seed={SEED}", f"--folder={tmp_path}"],
+        [sys.executable, "-m", "tests.torture", f"--seed={SEED}", f"--folder={tmp_path}",
+         f"--faults={','.join(faults)}"],
         cwd=CHECKOUT, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
     assert done.returncode == 0, done.stdout[-6_000:] + done.stderr
+    assert f"{len(faults)} faults fired" in done.stdout
     assert done.stdout.rstrip().endswith("Every promise held.")

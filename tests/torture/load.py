@@ -141,7 +141,7 @@ class Load:
             return self._attempt(ask, wanted).final is not None
 
     def place(self, *customers: str) -> list[str]:
-        """Orders of given customers, insisted on; returns their ids."""
+        """Orders of given customers, insisted on, which nobody moves; returns their ids."""
         ids = []
         with self._connection() as ask:
             for customer in customers:
@@ -162,18 +162,20 @@ class Load:
             with self._busy:
                 if not self._open.is_set():
                     continue
-                wanted = self._choose(random)
-                asked = self._attempt(ask, wanted)
-                if asked.told is Told.UNKNOWN and wanted.key is not None:
-                    self._repeat(ask, wanted, random)
+                self._get(ask, self._choose(random), random)
             pause.wait(random.uniform(0.5, 1.5) * self._pause_s)
 
-    def _repeat(self, ask: Ask, wanted: Wanted, random: Random) -> None:
+    def _get(self, ask: Ask, wanted: Wanted, random: Random) -> None:
+        """Ask, again while nobody knows; what was ordered may be moved from then on."""
         pause = threading.Event()
+        asked = self._attempt(ask, wanted)
         for attempt in range(1, ATTEMPTS_MAX):
+            if asked.told is not Told.UNKNOWN or wanted.key is None:
+                break
             pause.wait(random.uniform(*ATTEMPT_PAUSE_S) * attempt)
-            if self._attempt(ask, wanted).told is not Told.UNKNOWN:
-                return
+            asked = self._attempt(ask, wanted)
+        if asked.told is Told.OK and asked.kind == "order":
+            self._known.extend(asked.ids)
 
     def _insist(self, ask: Ask, wanted: Wanted) -> Asked:
         pause = threading.Event()
@@ -273,7 +275,6 @@ class Load:
             self._told(asked.ids)
             if asked.kind == "order":
                 self.accepted_orders += len(asked.ids)
-                self._known.extend(asked.ids)
         elif asked.told is Told.UNKNOWN:
             self.unknown += 1
         if asked.status in (429, 503):

@@ -131,22 +131,27 @@ class Rig:
 
     def _start(self, stack: ExitStack) -> None:
         self._start_servers(stack)
-        for arguments in (("migrate",), ("keys", "ensure-development")):
-            self._holdfast(*arguments)
         stack.callback(self._stop_all)
         for name in self.programs:
             self.keepers[name] = Keeper(self._program(name))
         self.until(self.is_ready, READY_S_MAX, "the service is ready")
 
     def _start_servers(self, stack: ExitStack) -> None:
+        # RabbitMQ takes the longest, and the database has work to do meanwhile.
+        stack.callback(self.rabbitmq.stop)
+        self.rabbitmq.launch()
         stack.enter_context(self.postgres)
-        stack.enter_context(self.rabbitmq)
-        self.postgres.create_database(NAME)
-        self.rabbitmq.create_vhost(NAME)
+        self._set_up_database()
+        self.rabbitmq.wait_ready().create_vhost(NAME)
         loop = Loop()
         for link, port in self._proxied.items():
             target = self.postgres if link.endswith("database") else self.rabbitmq
             self.links[link] = Proxy(loop, port, target.port)
+
+    def _set_up_database(self) -> None:
+        self.postgres.create_database(NAME)
+        for arguments in (("migrate",), ("keys", "ensure-development")):
+            self._holdfast(*arguments)
 
     def _holdfast(self, *arguments: str) -> None:
         done = self._run(*arguments)
