@@ -30,6 +30,12 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 ROOT = Path(tempfile.mkdtemp(prefix="holdfast-test-"))
 atexit.register(shutil.rmtree, ROOT, ignore_errors=True)
 
+# Ports are chosen seconds before they are listened on: each of the processes that share the tests,
+# with all that it starts, chooses from some of its own.
+_share = len(ports.PORTS) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_first = ports.PORTS[_share * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])]
+os.environ[ports.PORTS_VARIABLE] = f"{_first}-{_first + _share - 1}"
+
 _postgres = Postgres(ROOT)
 _rabbitmq = private_rabbitmq(ROOT)
 API_KEY = "hf_test-key-with-every-scope-and-no-limit"

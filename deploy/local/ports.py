@@ -1,6 +1,7 @@
 """Ports: which are free, and who holds one that is not."""
 
 import itertools
+import os
 import random
 import re
 import shutil
@@ -13,12 +14,22 @@ from deploy.local.errors import CannotRunError
 # Below the kernel's range for outgoing connections (32768 and up), which would now and then take a
 # saved port away between two runs.
 PORTS = range(20_000, 32_000)
+#: The environment's own choice, `20000-23999`: of who starts much at the same time as others do.
+PORTS_VARIABLE = "PRIVATE_PORTS"
 
 
 def free_ports(count: int) -> list[int]:
     """That many different ports of the loopback that nobody listens on."""
-    shuffled = iter(random.sample(PORTS, len(PORTS)))
+    among = _among()
+    shuffled = iter(random.sample(among, len(among)))
     return list(itertools.islice(filter(is_free, shuffled), count))
+
+
+def _among() -> range:
+    if not (given := os.environ.get(PORTS_VARIABLE)):
+        return PORTS
+    first, _, last = given.partition("-")
+    return range(int(first), int(last) + 1)
 
 
 def is_free(port: int, address: str = "127.0.0.1") -> bool:

@@ -9,10 +9,13 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from enum import Enum
-from typing import Final
+from typing import Final, TypeVar
 
 from tests.torture import amqp
+
+R = TypeVar("R")
 
 CHUNK_BYTES: Final = 65_536
 DRIP_BYTES: Final = 256
@@ -49,16 +52,18 @@ class Loop:
         self._thread = threading.Thread(target=self.loop.run_forever, name="proxies", daemon=True)
         self._thread.start()
 
-    def run(self, call: Callable[[], None]) -> None:
-        """Run a function there; returns when it is done."""
-        done = threading.Event()
+    def run(self, call: Callable[[], R]) -> R:
+        """What a function returns, or raises, there."""
+        done: Future[R] = Future()
 
         def called() -> None:
-            call()
-            done.set()
+            try:
+                done.set_result(call())
+            except BaseException as error:  # it is the caller's, who would hang without it
+                done.set_exception(error)
 
         self.loop.call_soon_threadsafe(called)
-        done.wait()
+        return done.result()
 
 
 class Proxy:
@@ -95,11 +100,9 @@ class Proxy:
 
         Only at a moment when nothing comes from the broker, which is between two of its frames.
         """
-        cancelled: list[int] = []
-        self._loop.run(
-            lambda: cancelled.extend(p.cancel_consumers(queue_ends_with) for p in self._pairs)
+        return self._loop.run(
+            lambda: sum(pair.cancel_consumers(queue_ends_with) for pair in self._pairs)
         )
-        return sum(cancelled)
 
     def _set(self, mode: Mode) -> None:
         before, self.mode, self.affected = self.mode, mode, 0
@@ -140,10 +143,13 @@ class Pair:
         self._proxy = proxy
         self._ends = (client, server)
         self._committing = False
+        self._server_open = True
         self._consumers: list[amqp.Consumer] = []
 
     def cancel_consumers(self, queue_ends_with: str) -> int:
         """See Proxy."""
+        if not self._server_open:
+            return 0
         found = [one for one in self._consumers if one.queue.endswith(queue_ends_with)]
         for consumer in found:
             self._ends[0].write(amqp.cancel(consumer))
@@ -164,6 +170,7 @@ class Pair:
                     sink.write(data)
                     await sink.drain()
         # One end has closed: so does the other, when it has what was sent.
+        self._server_open &= up
         with contextlib.suppress(OSError, RuntimeError):
             sink.write_eof()
 

@@ -120,6 +120,12 @@ def test_free_ports_lie_below_those_of_outgoing_connections() -> None:
     assert set(chosen) <= set(ports.PORTS)
 
 
+def test_free_ports_are_of_those_that_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ports.PORTS_VARIABLE, "31990-31999")
+
+    assert set(ports.free_ports(5)) <= set(range(31_990, 32_000))
+
+
 def test_a_log_that_grew_too_long_makes_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

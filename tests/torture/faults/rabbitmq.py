@@ -18,6 +18,8 @@ from tests.torture.rig import (
     Rig,
 )
 
+#: A new queue is on disk only after half a second in which no other was made (Ra's names.dets).
+ON_DISK_S: Final = 1.0
 #: Longer than a worker tries to publish a retry: so many attempts, each until it is blocked.
 ALARM_S: Final = 7.5
 
@@ -69,8 +71,8 @@ def rabbitmq_delete_queue(scene: Scene) -> str:
 def _delete(scene: Scene, queues: list[str]) -> None:
     """Delete queues; returns when they were made again and workers take from them.
 
-    Not sooner: RabbitMQ 3.10.8, killed after a queue went and before it came again, makes it again
-    and can't start it the next time (its clients then get INTERNAL_ERROR for ever).
+    Not sooner: RabbitMQ that is killed before a new queue is on disk can't start it any more, and
+    its clients get INTERNAL_ERROR for ever (docs/rabbitmq-generations.md).
     """
     with scene.load.held():
         now_s = scene.history.now_s()
@@ -80,6 +82,7 @@ def _delete(scene: Scene, queues: list[str]) -> None:
                 channel.queue_delete(queue)
     for queue in queues:
         scene.fires(partial(_is_consumed, scene.rig, queue), f"{queue} is there again")
+    scene.wait(ON_DISK_S)
 
 
 def _is_consumed(rig: Rig, queue: str) -> bool:
