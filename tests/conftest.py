@@ -32,8 +32,11 @@ atexit.register(shutil.rmtree, ROOT, ignore_errors=True)
 
 # Ports are chosen seconds before they are listened on: each of the processes that share the tests,
 # with all that it starts, chooses from some of its own.
-_share = len(ports.PORTS) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-_first = ports.PORTS[_share * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])]
+_count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_share = len(ports.PORTS) // _count
+# One that is started in the place of another, which died, has the next number.
+_number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _count
+_first = ports.PORTS[_share * _number]
 os.environ[ports.PORTS_VARIABLE] = f"{_first}-{_first + _share - 1}"
 
 _postgres = Postgres(ROOT)

@@ -14,22 +14,32 @@ from deploy.local.errors import CannotRunError
 # Below the kernel's range for outgoing connections (32768 and up), which would now and then take a
 # saved port away between two runs.
 PORTS = range(20_000, 32_000)
-#: The environment's own choice, `20000-23999`: of who starts much at the same time as others do.
+#: A narrower range, `20000-23999`, for processes that start side by side.
 PORTS_VARIABLE = "PRIVATE_PORTS"
+#: What this process was given, whether or not anybody listens there yet.
+_given: set[int] = set()
 
 
 def free_ports(count: int) -> list[int]:
-    """That many different ports of the loopback that nobody listens on."""
+    """That many different ports of the loopback that nobody listens on, other ones every time.
+
+    Raises CannotRunError where there are not so many.
+    """
     among = _among()
-    shuffled = iter(random.sample(among, len(among)))
-    return list(itertools.islice(filter(is_free, shuffled), count))
+    unused = (p for p in random.sample(among, len(among)) if p not in _given and is_free(p))
+    chosen = list(itertools.islice(unused, count))
+    if len(chosen) < count:
+        raise CannotRunError(f"There are not {count} free ports from {among[0]} to {among[-1]}.")
+    _given.update(chosen)
+    return chosen
 
 
 def _among() -> range:
     if not (given := os.environ.get(PORTS_VARIABLE)):
         return PORTS
-    first, _, last = given.partition("-")
-    return range(int(first), int(last) + 1)
+    if not (match := re.fullmatch(r"(\d+)-(\d+)", given)) or int(match[1]) > int(match[2]):
+        raise CannotRunError(f"{PORTS_VARIABLE} is {given!r}; it has to be like 20000-23999.")
+    return range(int(match[1]), int(match[2]) + 1)
 
 
 def is_free(port: int, address: str = "127.0.0.1") -> bool:

@@ -167,7 +167,7 @@ class Run:
         with step("development key"):
             await self.finish("keys", "python -m holdfast keys ensure-development")
         await self.until_ready("RABBITMQ_URL")
-        # Just before they are listened on, or another run might choose the same.
+        # Just before they are listened on: so another run hardly chooses the same.
         self.settings |= metrics.choose(self.settings, lambda text: say(f"  !  {text}"))
         # The front door last, when all that it leads to is there; stopping goes the other way.
         for name in reversed([name for name in self.commands if name != "release"]):

@@ -44,8 +44,8 @@ class CutOffRig(FailoverRig):
     way: Proxy
 
     def _start_servers(self, stack: ExitStack) -> None:
-        super()._start_servers(stack)
         self.way = Proxy(Loop(), ports.free_ports(1)[0], self.postgres.port)
+        super()._start_servers(stack)
 
     def _environment(self, role: str) -> dict[str, str]:
         url = either(self.postgres, NAME, self.way.port, self.standby.port)

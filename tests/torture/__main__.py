@@ -16,6 +16,7 @@ import psycopg2
 from deploy.local.servers import ServerError, ensure_installed
 from tests.torture.checker import Verdict, check
 from tests.torture.faults import FAULTS
+from tests.torture.proxy import ProxyError
 from tests.torture.report import report
 from tests.torture.rig import CHECKOUT, Rig, RigError
 from tests.torture.run import run
@@ -23,7 +24,7 @@ from tests.torture.schedule import chosen
 
 EVERY = "*"
 #: What the rig itself may run into: that says nothing of the service.
-RIG_ERRORS = (RigError, ServerError, psycopg2.Error, pika.exceptions.AMQPError, OSError)
+RIG_ERRORS = (RigError, ProxyError, ServerError, psycopg2.Error, pika.exceptions.AMQPError, OSError)
 
 
 def main(arguments: Sequence[str]) -> int:

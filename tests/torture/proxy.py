@@ -44,6 +44,10 @@ class Mode(Enum):
 BROKEN_BY: Final = frozenset({Mode.BLACKHOLE, Mode.LOSE_UP, Mode.LOSE_DOWN})
 
 
+class ProxyError(RuntimeError):
+    """A proxy itself is broken."""
+
+
 class Loop:
     """An event loop on a thread of its own, for all proxies of a rig."""
 
@@ -53,7 +57,7 @@ class Loop:
         self._thread.start()
 
     def run(self, call: Callable[[], R]) -> R:
-        """What a function returns, or raises, there."""
+        """What a function returns there. Raises ProxyError when it raises anything."""
         done: Future[R] = Future()
 
         def called() -> None:
@@ -63,7 +67,10 @@ class Loop:
                 done.set_exception(error)
 
         self.loop.call_soon_threadsafe(called)
-        return done.result()
+        try:
+            return done.result()
+        except Exception as error:
+            raise ProxyError(repr(error)) from error
 
 
 class Proxy:

@@ -9,7 +9,7 @@ from typing import Final
 from tests.torture.checker import RECOVERY_S_MAX, Verdict, check
 from tests.torture.faults import FAULTS, NotFiredError, Scene
 from tests.torture.faults.messages import CURSE, publish_copies
-from tests.torture.faults.scene import channel_of
+from tests.torture.faults.scene import ON_DISK_S, channel_of
 from tests.torture.history import Event, History
 from tests.torture.load import Load
 from tests.torture.progress import Progress
@@ -71,6 +71,7 @@ def run(
 
 def _break(scene: Scene, progress: Progress, seed: int, for_s: float, names: list[str]) -> None:
     ends = monotonic() + for_s
+    scene.wait(ON_DISK_S)
     for planned in schedule(seed, names):
         if planned.number > len(names) and monotonic() > ends:
             return

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local import ports, processes
+from deploy.local.errors import CannotRunError
 from deploy.local.processes import Program
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -123,7 +124,16 @@ def test_free_ports_lie_below_those_of_outgoing_connections() -> None:
 def test_free_ports_are_of_those_that_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ports.PORTS_VARIABLE, "31990-31999")
 
-    assert set(ports.free_ports(5)) <= set(range(31_990, 32_000))
+    assert {*ports.free_ports(5), *ports.free_ports(5)} == set(range(31_990, 32_000))
+    with pytest.raises(CannotRunError, match="not 1 free ports from 31990 to 31999"):
+        ports.free_ports(1)
+
+
+@pytest.mark.parametrize("given", ["20000", "20000-", "30000-20000", "a-b"])
+def test_what_is_no_range_of_ports_is_said(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ports.PORTS_VARIABLE, given)
+    with pytest.raises(CannotRunError, match="PRIVATE_PORTS is"):
+        ports.free_ports(1)
 
 
 def test_a_log_that_grew_too_long_makes_room(

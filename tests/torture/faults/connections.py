@@ -35,7 +35,7 @@ def rabbitmq_cancel_consumers(scene: Scene) -> str:
     if not cancelled:
         raise NotFiredError("no consumer of delayed messages was there")
     # Dramatiq begins to consume again after three seconds.
-    scene.wait(4.0)
+    scene.wait(5.0)
     moves = Counter(scene.rig.failpoints.moved()[before:])
     scene.broken += [
         f"P2 a delayed message goes on {n} times: {m}" for m, n in moves.items() if n > 1

@@ -10,7 +10,15 @@ from typing import Final
 
 from dramatiq.common import dq_name
 
-from tests.torture.faults.scene import ORDERS, Scene, channel_of, consumers, fault, retrying
+from tests.torture.faults.scene import (
+    ON_DISK_S,
+    ORDERS,
+    Scene,
+    channel_of,
+    consumers,
+    fault,
+    retrying,
+)
 from tests.torture.rig import (
     NAME,
     QUEUES,
@@ -18,8 +26,6 @@ from tests.torture.rig import (
     Rig,
 )
 
-#: A new queue is on disk only after half a second in which no other was made (Ra's names.dets).
-ON_DISK_S: Final = 1.0
 #: Longer than a worker tries to publish a retry: so many attempts, each until it is blocked.
 ALARM_S: Final = 7.5
 

@@ -19,6 +19,8 @@ from tests.torture.rig import Rig, locked_row
 from tests.torture.watch import Watch
 
 FIRES_S_MAX: Final = 20.0
+#: A new queue is on disk only after half a second in which no other was made (Ra's names.dets).
+ON_DISK_S: Final = 1.0
 ORDERS: Final = ROUTES[PlaceOrder].queue
 
 
