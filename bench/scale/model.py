@@ -29,9 +29,12 @@ PREFETCH = 2
 POLL_S = 0.003
 #: Of a request's work in the web process, what comes after the confirm (docs/benchmarks.md).
 ANSWER_SHARE = 0.35
+#: Requests that an event loop finds at once: no more than there are connections.
+ARRIVALS_MAX = 256
 #: After so many requests the effects of an event loop are seen by others.
 TURN = 16
-#: How long a thread keeps a core (or the interpreter) that another one wants.
+#: How long a thread keeps a core (or the interpreter) that another one wants; so long the kernel
+#: lets one wait that could run while all cores are taken.
 QUANTUM_S = 0.001
 
 
@@ -78,7 +81,8 @@ class Load:
 class Outcome:
     """What came out, after the warm-up. busy: share of what each part could do at most.
 
-    waits_ms: accepted to decided, of each order; seen_ms: of probes, to the client's answer.
+    begun_ms: from each order's POST to its transaction's begin; waits_ms: to its commit; seen_ms:
+    of probes, to the client's answer.
     """
 
     posted: int = 0
@@ -88,6 +92,7 @@ class Outcome:
     messages: int = 0
     transactions: int = 0
     mean_in_system: float = 0.0
+    begun_ms: list[float] = field(default_factory=list)
     waits_ms: list[float] = field(default_factory=list)
     seen_ms: list[float] = field(default_factory=list)
     busy: dict[str, float] = field(default_factory=dict)
@@ -103,7 +108,10 @@ def quantile(values: Sequence[float], fraction: float) -> float:
 
 
 class Cpu:
-    """What runs a program: `serial` one thread at a time, on cores it may share with others."""
+    """What runs a program: `serial` one thread at a time, on cores it may share with others.
+
+    switch_s: what passes until it runs, where it comes while others do.
+    """
 
     def __init__(
         self,
@@ -112,14 +120,18 @@ class Cpu:
         *,
         serial: bool = True,
         speed: float = 1.0,
+        switch_s: float = 0.0,
     ) -> None:
         self._env = env
+        self._switch_s = switch_s
         self._speed = speed
         self._gates = [g for g in (simpy.Resource(env) if serial else None, cores) if g is not None]
         self.busy_s = 0.0
 
     def burn(self, seconds: float) -> Steps:
         """So much CPU time, as the others let it."""
+        if self._switch_s and any(gate.count >= gate.capacity for gate in self._gates):
+            yield self._env.timeout(self._switch_s)
         while seconds > 1e-9:
             spell = min(seconds, QUANTUM_S)
             turns = []
@@ -240,6 +252,7 @@ class Web:
         self.polled: list[Request] = []
         self.polling = False
         self.wake = env.event()
+        self.turned = env.event()
 
 
 class Worker:
@@ -274,7 +287,8 @@ class Simulation:
         database = shared or simpy.Resource(env, setup.database_cores)
 
         def cpu(cores: simpy.Resource | None = shared, *, serial: bool = True) -> Cpu:
-            return Cpu(env, cores, serial=serial, speed=setup.speed)
+            switch_s = QUANTUM_S if shared else 0.0
+            return Cpu(env, cores, serial=serial, speed=setup.speed, switch_s=switch_s)
 
         self.webs = [Web(env, cpu()) for _ in range(setup.web)]
         self.workers = [
@@ -283,6 +297,7 @@ class Simulation:
         self.reader = cpu(database, serial=False)
         self.queues = [cpu(serial=shared is None) for _ in range(setup.queues)]
         self.generator = cpu() if shared else None
+        self.prober = cpu()
         self.beside = cpu(serial=False)
         self.locks = RowLocks(env)
         self.disk = Disk(env, lambda n: costs.flush_s + costs.flush_order_s * n)
@@ -432,34 +447,53 @@ class Simulation:
 
     def _probe(self, web: Web) -> Steps:
         request = Request(self.env.now, 1, web, seen=self.env.event())
+        yield from self.prober.burn(self.costs.of("load generator", request=1))
         self._post(request)
         web.polled.append(request)
         if not web.polling:
             self.env.process(self._polling(web))
         assert request.seen is not None
         yield request.seen
+        yield from self._turn(web, 2)
         # What was decided is read, and answered.
-        yield from self._look(web)
+        yield from self._look(web, 2)
+        yield from self.prober.burn(self.costs.of("load generator", request=1))
         self.outcome.seen_ms.append((self.env.now - request.posted) * 1000)
 
     def _polling(self, web: Web) -> Steps:
         web.polling = True
         while web.polled:
             before = [request for request in web.polled if request.decided]
-            yield from self._look(web)
+            yield from self._look(web, 1)
             for request in before:
                 web.polled.remove(request)
                 assert request.seen is not None
                 request.seen.succeed()
             yield self.env.timeout(POLL_S)
+            yield from self._turn(web, 2)
         web.polling = False
 
-    def _look(self, web: Web) -> Steps:
-        """A thread asks and reads, then the event loop takes it; each in its turn."""
-        yield from web.cpu.burn(self.costs.look_s / 6)
-        yield from self.reader.burn(self.costs.look_s / 2)
-        for _ in range(2):
-            yield from web.cpu.burn(self.costs.look_s / 6)
+    def _look(self, web: Web, statements: int) -> Steps:
+        """A thread asks, is answered, reads the rows, and tells the event loop, each when it has
+        the interpreter; the loop hears of it, and then goes on with who waits."""
+        look_s = self._about(self.costs.look_s)
+        for _ in range(statements):
+            yield from web.cpu.burn(look_s / 8)
+            yield from self.reader.burn(look_s / 2)
+            for _ in range(2):
+                yield from web.cpu.burn(look_s / 8)
+        yield from web.cpu.burn(look_s / 8)
+        yield from self._turn(web, 2)
+
+    def _about(self, seconds: float) -> float:
+        """Now more, now less: else all idle orders would just miss a look, or none."""
+        return seconds * self.random.uniform(0.5, 1.5)
+
+    def _turn(self, web: Web, times: int) -> Steps:
+        """What is called soon comes when the event loop is through with what it has."""
+        for _ in range(times):
+            wake(web.wake)
+            yield web.turned
 
     # --- the front door ---
 
@@ -467,28 +501,37 @@ class Simulation:
         costs, load = self.costs, self.load
         request_s = costs.of("web", request=1, order=load.batch, line=load.batch * load.lines)
         while True:
+            web.turned, turned = self.env.event(), web.turned
+            turned.succeed()
             if not (web.arrived or web.confirmed or (web.gathered and not web.flying)):
                 web.wake = self.env.event()
                 yield web.wake
+            # What flies next is settled before the answers, and sent after them.
+            batch: list[Request] = []
+            if not web.flying:
+                batch, web.gathered = web.gathered, []
             answers, web.confirmed = web.confirmed, []
             for turn in _turns(answers):
                 yield from web.cpu.burn(request_s * ANSWER_SHARE * len(turn))
                 if not load.until_decided:
                     for request in turn:
                         self._next_of(request)
-            arrived, web.arrived = web.arrived, []
+            if batch:
+                web.flying = True
+                messages = _packed(batch)
+                self.env.process(self._flight(web, messages))
+            arrived, web.arrived = web.arrived[:ARRIVALS_MAX], web.arrived[ARRIVALS_MAX:]
             if arrived:
                 yield from web.cpu.burn(request_s * (1 - ANSWER_SHARE) * len(arrived))
                 web.gathered += arrived
-            if web.gathered and not web.flying:
-                web.flying = True
-                messages = _packed(web.gathered)
-                web.gathered = []
-                yield from web.cpu.burn(costs.of("web", message=1) * len(messages))
-                self.env.process(self._flight(web, messages))
 
     def _flight(self, web: Web, messages: list[Message]) -> Steps:
-        yield self.env.all_of([self.env.process(self._publish(m)) for m in messages])
+        """From task to task and from future to future, each in a turn of its own."""
+        yield from self._turn(web, 1)
+        work = web.cpu.burn(self.costs.of("web", message=1) * len(messages))
+        parts = [work, *(self._publish(message) for message in messages)]
+        yield self.env.all_of([self.env.process(part) for part in parts])
+        yield from self._turn(web, 4)
         for message in messages:
             web.confirmed += message.requests
         web.flying = False
@@ -503,9 +546,12 @@ class Simulation:
             cost = self.costs.of("RabbitMQ", message=1, order=message.orders, line=lines)
         else:
             cost = self.costs.queue(message.orders, lines)
-        yield from queue.burn(cost)
+        work = self.env.process(queue.burn(cost))
         # To the broker and back, and from its leader to a follower and back.
-        yield self.env.timeout(self.costs.confirm_s + 2 * self.setup.rtt_s)
+        yield self.env.timeout(self._about(self.costs.confirm_s) + 2 * self.setup.rtt_s)
+        yield work
+        # The thread that tells the publisher has to run.
+        yield from queue.burn(QUANTUM_S / 100)
         self.outcome.messages += 1
         self.outcome.accepted += message.orders
         self.backlog.append(message)
@@ -536,9 +582,10 @@ class Simulation:
                 continue
             worker.in_hand += 1
             message = worker.fetched.popleft()
-            yield from worker.cpu.burn(cost)
             worker.ready.append(message)
             wake(worker.commit)
+            # Before the next, but not before it is decided.
+            yield from worker.cpu.burn(cost)
 
     def _committing(self, worker: Worker) -> Steps:
         while True:
@@ -548,6 +595,8 @@ class Simulation:
                 continue
             group = _group(worker.ready, self.setup.transaction_orders_max)
             del worker.ready[: len(group)]
+            for message in group:
+                self._begun(message)
             yield from self._transaction(worker, sum(message.orders for message in group))
             for message in group:
                 self._settle(message)
@@ -567,15 +616,20 @@ class Simulation:
         locked = costs.locked_share(orders)
         free = 1 - locked
         self.in_transaction.add(1)
-        # Begin and claim; lock, two writes and the commit are of the part that holds the rows.
+        # Begin and claim; lock, and two writes, are of the part that holds the rows.
         yield from self._statements(worker, 2, in_worker * free, in_database * free)
         yield self.env.timeout(costs.trips_s * free)
         self.in_wait.add(1)
         yield from self.locks.take(rows)
         self.in_wait.add(-1)
-        yield from self._statements(worker, 4, in_worker * locked, in_database * locked)
+        before = locked * 3 / 4
+        yield from self._statements(worker, 3, in_worker * before, in_database * before)
         yield self.env.timeout(costs.trips_s * locked)
+        # Commit: in the middle of it the log is flushed.
+        commit = locked / 4
+        yield from self._statements(worker, 1, in_worker * commit, in_database * commit / 2)
         yield from self.disk.flush(orders)
+        yield from worker.backend.burn(in_database * commit / 2)
         self.locks.release(rows)
         self.in_transaction.add(-1)
         self.outcome.transactions += 1
@@ -597,6 +651,10 @@ class Simulation:
             drawn = self.random.choices(range(load.skus), k=orders * (load.lines - 1))
             return sorted({0, *drawn})
         return sorted(set(self.random.choices(range(load.skus), k=orders * load.lines)))
+
+    def _begun(self, message: Message) -> None:
+        now = self.env.now
+        self.outcome.begun_ms += [(now - request.posted) * 1000 for request in message.requests]
 
     def _settle(self, message: Message) -> None:
         now = self.env.now

@@ -193,9 +193,9 @@ def _fitted(costs: Costs) -> str:
     waits = (
         f"Waits: {costs.flush_s * 1000:.2f} ms a commit's flush and "
         f"{costs.flush_order_s * 1e6:.1f} µs for each order in it; {costs.trips_s * 1000:.2f} ms "
-        f"a transaction's round trips beside CPU; {costs.confirm_s * 1000:.2f} ms RabbitMQ's "
-        f"confirm. One look for a decision costs {costs.look_s * 1000:.2f} ms of CPU, half in the "
-        "front door, half in PostgreSQL. "
+        f"a transaction's round trips beside CPU; {costs.confirm_s * 1000:.2f} ms an idle "
+        f"RabbitMQ's confirm. To look for a decision costs {costs.look_s * 1000:.2f} ms of CPU a "
+        "statement, half in the front door, half in PostgreSQL. "
         f"Of a transaction's work {few:.0%} (20 orders) to {many:.0%} (500) is done while it holds "
         f"its stock rows. One queue of a saturated RabbitMQ takes {costs.queue_s * 1e6:,.0f} µs a "
         f"message and {costs.queue_byte_s * 1e9:.2f} ns a byte; an order has {order:,.0f} bytes "

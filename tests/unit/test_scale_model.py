@@ -164,6 +164,25 @@ def test_a_client_that_waits_sees_the_decision_after_it_was_made() -> None:
     assert quantile(found.seen_ms, 0.5) > quantile(found.waits_ms, 0.5)
 
 
+def test_of_a_closed_loop_half_flies_while_half_gathers() -> None:
+    found = Simulation(COSTS, HERE, Load(connections=64, seconds=1)).run()
+    assert found.accepted / found.messages == pytest.approx(32, rel=0.05)
+
+
+def test_who_comes_while_all_cores_are_taken_waits_for_the_kernel_too() -> None:
+    def waited_s(switch_s: float) -> float:
+        env = simpy.Environment()
+        cores = simpy.Resource(env, 1)
+        first, second = (Cpu(env, cores, switch_s=switch_s) for _ in range(2))
+        env.process(first.burn(QUANTUM_S / 2))
+        env.run(until=QUANTUM_S / 10)
+        env.run(env.process(second.burn(QUANTUM_S / 2)))
+        return float(env.now)
+
+    assert waited_s(0) == pytest.approx(QUANTUM_S)
+    assert waited_s(QUANTUM_S) == pytest.approx(1.6 * QUANTUM_S)
+
+
 def test_the_fit_finds_the_costs_that_made_the_samples() -> None:
     # Given CPU times made of known costs, in runs of different make-up
     true = {"message": 400e-6, "order": 50e-6, "line": 8e-6}
