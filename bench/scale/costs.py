@@ -25,7 +25,7 @@ class Costs:
     free, locked: of a transaction's work, what is done before it holds its stock rows and after.
     trips_s: what the round trips of a transaction take beside CPU.
     flush_s, flush_order_s: a commit's wait for the disk, and what each order adds.
-    confirm_s: from a publish to its confirm, in an idle system.
+    confirm_s: from a publish to its confirm, in a nearly idle system.
     look_s: CPU of a look for a decision that somebody waits for, with one statement, half of it in
     the front door and half in PostgreSQL.
     queue_s, queue_byte_s: one queue's process, per message and byte, when it is saturated.

@@ -165,9 +165,11 @@ class Applied:
 
 @dataclass(frozen=True)
 class Waits(Latency):
-    """begun_p50_ms: of all orders, from an order's arrival to the begin of its transaction."""
+    """begun_p50_ms: of all orders, from when one was taken to the begin of its transaction;
+    publish_s: from a publish to its confirm, mean."""
 
     begun_p50_ms: float
+    publish_s: float
 
 
 @dataclass
@@ -276,13 +278,17 @@ class Measurement:
                 self._latency_at(rate)
 
     def _latency_at(self, rate: float) -> None:
-        with self._started() as (system, _):
+        with self._started() as (system, port):
             system.site.reset()
+            published = _publishes(port)
             found = latency.run(system, rate, max(3.0, 2 * self._seconds))
+            time.sleep(GATHERED_SECONDS)
+            number, seconds = (b - a for a, b in zip(published, _publishes(port), strict=True))
             with connected(system.site.database_url) as database, database.cursor() as cursor:
                 cursor.execute(BEGUN_MS)
                 ((begun_ms,),) = cursor.fetchall()
-        self.measured.latency.append(Waits(**asdict(found), begun_p50_ms=begun_ms))
+        waits = Waits(**asdict(found), begun_p50_ms=begun_ms, publish_s=seconds / max(1.0, number))
+        self.measured.latency.append(waits)
         self.measured.faults += found.faults
         self._say(
             f"POST to decided at {rate:,.0f} orders/s: p50 {found.p50_ms:.1f} ms,"

@@ -29,13 +29,13 @@ PREFETCH = 2
 POLL_S = 0.003
 #: Of a request's work in the web process, what comes after the confirm (docs/benchmarks.md).
 ANSWER_SHARE = 0.35
-#: Requests that an event loop finds at once: no more than there are connections.
-ARRIVALS_MAX = 256
+#: Of a message's work in the web and the worker process, what is done before it goes on: a guess.
+BEFORE_SHARE = 0.5
 #: After so many requests the effects of an event loop are seen by others.
 TURN = 16
-#: How long a thread keeps a core (or the interpreter) that another one wants; so long the kernel
-#: lets one wait that could run while all cores are taken.
-QUANTUM_S = 0.001
+#: How long a thread keeps a core (or the interpreter) that another one wants, and so how long one
+#: waits that is woken while all cores are taken: Linux' slice on two cores.
+QUANTUM_S = 0.0014
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ class Load:
 class Outcome:
     """What came out, after the warm-up. busy: share of what each part could do at most.
 
-    begun_ms: from each order's POST to its transaction's begin; waits_ms: to its commit; seen_ms:
-    of probes, to the client's answer.
+    waits_ms: from each order's POST to its commit; begun_ms: from when the front door had read it
+    to its transaction's begin; seen_ms: of probes, from POST to the client's answer.
     """
 
     posted: int = 0
@@ -110,7 +110,7 @@ def quantile(values: Sequence[float], fraction: float) -> float:
 class Cpu:
     """What runs a program: `serial` one thread at a time, on cores it may share with others.
 
-    switch_s: what passes until it runs, where it comes while others do.
+    switch_s: what passes until a thread that is woken runs, where all cores are taken.
     """
 
     def __init__(
@@ -125,12 +125,13 @@ class Cpu:
         self._env = env
         self._switch_s = switch_s
         self._speed = speed
+        self._cores = cores
         self._gates = [g for g in (simpy.Resource(env) if serial else None, cores) if g is not None]
         self.busy_s = 0.0
 
-    def burn(self, seconds: float) -> Steps:
-        """So much CPU time, as the others let it."""
-        if self._switch_s and any(gate.count >= gate.capacity for gate in self._gates):
+    def burn(self, seconds: float, *, woken: bool = True) -> Steps:
+        """So much CPU time, as the others let it. woken: by somebody, rather than going on."""
+        if woken and self._switch_s and self._taken():
             yield self._env.timeout(self._switch_s)
         while seconds > 1e-9:
             spell = min(seconds, QUANTUM_S)
@@ -146,6 +147,9 @@ class Cpu:
                 gate.release(turn)
             self.busy_s += spell
             seconds -= spell
+
+    def _taken(self) -> bool:
+        return self._cores is not None and self._cores.count >= self._cores.capacity
 
 
 class Level:
@@ -225,12 +229,14 @@ class Disk:
 
 @dataclass
 class Request:
-    """A POST under way. seen: what a client that waits for the decision waits for."""
+    """A POST under way. taken: when the front door had read it; seen: what a client that waits for
+    the decision waits for."""
 
     posted: float
     orders: int
     web: "Web"
     seen: simpy.Event | None = None
+    taken: float = 0.0
     decided: bool = False
 
 
@@ -253,6 +259,7 @@ class Web:
         self.polling = False
         self.wake = env.event()
         self.turned = env.event()
+        self.called = False
 
 
 class Worker:
@@ -369,7 +376,8 @@ class Simulation:
         workers = [cpu for worker in self.workers for cpu in (worker.cpu, worker.backend)]
         generator = [self.generator] if self.generator else []
         webs = [web.cpu for web in self.webs]
-        return [*webs, *workers, *self.queues, self.reader, self.beside, *generator]
+        others = [self.reader, self.beside, self.prober]
+        return [*webs, *workers, *self.queues, *others, *generator]
 
     def _close(self) -> Outcome:
         out, seconds = self.outcome, self.env.now - self._began
@@ -415,8 +423,8 @@ class Simulation:
                 self.answered_wake = self.env.event()
                 yield self.answered_wake
             answered, self.answered = self.answered, []
-            for turn in _turns(answered):
-                yield from self.generator.burn(cost * len(turn))
+            for number, turn in enumerate(_turns(answered)):
+                yield from self.generator.burn(cost * len(turn), woken=number == 0)
                 for request in turn:
                     if self.env.now < self._stop:
                         self._post(Request(self.env.now, self.load.batch, request.web))
@@ -449,19 +457,24 @@ class Simulation:
         request = Request(self.env.now, 1, web, seen=self.env.event())
         yield from self.prober.burn(self.costs.of("load generator", request=1))
         self._post(request)
-        web.polled.append(request)
-        if not web.polling:
-            self.env.process(self._polling(web))
         assert request.seen is not None
         yield request.seen
-        yield from self._turn(web, 2)
-        # What was decided is read, and answered.
+        # To the one who waits, and by way of a batch to a thread; and back.
+        yield from self._turn(web, 3)
         yield from self._look(web, 2)
+        yield from self._turn(web, 1)
         yield from self.prober.burn(self.costs.of("load generator", request=1))
         self.outcome.seen_ms.append((self.env.now - request.posted) * 1000)
 
+    def _wait_decided(self, request: Request) -> None:
+        """It is taken: now its client waits for the decision."""
+        request.web.polled.append(request)
+        if not request.web.polling:
+            request.web.polling = True
+            self.env.process(self._polling(request.web))
+
     def _polling(self, web: Web) -> Steps:
-        web.polling = True
+        yield from self._turn(web, 1)
         while web.polled:
             before = [request for request in web.polled if request.decided]
             yield from self._look(web, 1)
@@ -492,6 +505,7 @@ class Simulation:
     def _turn(self, web: Web, times: int) -> Steps:
         """What is called soon comes when the event loop is through with what it has."""
         for _ in range(times):
+            web.called = True
             wake(web.wake)
             yield web.turned
 
@@ -502,8 +516,13 @@ class Simulation:
         request_s = costs.of("web", request=1, order=load.batch, line=load.batch * load.lines)
         while True:
             web.turned, turned = self.env.event(), web.turned
+            web.called = False
             turned.succeed()
-            if not (web.arrived or web.confirmed or (web.gathered and not web.flying)):
+            # Whoever waited for that comes first.
+            yield self.env.timeout(0)
+            gathered = web.gathered and not web.flying
+            woken = not (web.called or web.arrived or web.confirmed or gathered)
+            if woken:
                 web.wake = self.env.event()
                 yield web.wake
             # What flies next is settled before the answers, and sent after them.
@@ -512,23 +531,28 @@ class Simulation:
                 batch, web.gathered = web.gathered, []
             answers, web.confirmed = web.confirmed, []
             for turn in _turns(answers):
-                yield from web.cpu.burn(request_s * ANSWER_SHARE * len(turn))
-                if not load.until_decided:
-                    for request in turn:
+                yield from web.cpu.burn(request_s * ANSWER_SHARE * len(turn), woken=woken)
+                woken = False
+                for request in turn:
+                    if request.seen is not None:
+                        self._wait_decided(request)
+                    elif not load.until_decided:
                         self._next_of(request)
             if batch:
                 web.flying = True
-                messages = _packed(batch)
-                self.env.process(self._flight(web, messages))
-            arrived, web.arrived = web.arrived[:ARRIVALS_MAX], web.arrived[ARRIVALS_MAX:]
+                self.env.process(self._flight(web, _packed(batch)))
+            arrived, web.arrived = web.arrived[: load.connections], web.arrived[load.connections :]
             if arrived:
-                yield from web.cpu.burn(request_s * (1 - ANSWER_SHARE) * len(arrived))
+                yield from web.cpu.burn(request_s * (1 - ANSWER_SHARE) * len(arrived), woken=woken)
+                for request in arrived:
+                    request.taken = self.env.now
                 web.gathered += arrived
 
     def _flight(self, web: Web, messages: list[Message]) -> Steps:
-        """From task to task and from future to future, each in a turn of its own."""
-        yield from self._turn(web, 1)
-        work = web.cpu.burn(self.costs.of("web", message=1) * len(messages))
+        """After the confirm from task to task and future to future, each in a turn of its own."""
+        work_s = self.costs.of("web", message=1) * len(messages)
+        yield from web.cpu.burn(work_s * BEFORE_SHARE, woken=False)
+        work = web.cpu.burn(work_s * (1 - BEFORE_SHARE))
         parts = [work, *(self._publish(message) for message in messages)]
         yield self.env.all_of([self.env.process(part) for part in parts])
         yield from self._turn(web, 4)
@@ -550,12 +574,13 @@ class Simulation:
         # To the broker and back, and from its leader to a follower and back.
         yield self.env.timeout(self._about(self.costs.confirm_s) + 2 * self.setup.rtt_s)
         yield work
-        # The thread that tells the publisher has to run.
-        yield from queue.burn(QUANTUM_S / 100)
         self.outcome.messages += 1
         self.outcome.accepted += message.orders
         self.backlog.append(message)
         self._deliver()
+        if self.cores is not None:
+            # The thread that tells the publisher has to run.
+            yield from self.beside.burn(QUANTUM_S / 100)
 
     def _deliver(self) -> None:
         """Messages to consumers in turn, as far as each may fetch ahead."""
@@ -582,10 +607,10 @@ class Simulation:
                 continue
             worker.in_hand += 1
             message = worker.fetched.popleft()
+            yield from worker.cpu.burn(cost * BEFORE_SHARE)
             worker.ready.append(message)
             wake(worker.commit)
-            # Before the next, but not before it is decided.
-            yield from worker.cpu.burn(cost)
+            yield from worker.cpu.burn(cost * (1 - BEFORE_SHARE))
 
     def _committing(self, worker: Worker) -> Steps:
         while True:
@@ -654,7 +679,7 @@ class Simulation:
 
     def _begun(self, message: Message) -> None:
         now = self.env.now
-        self.outcome.begun_ms += [(now - request.posted) * 1000 for request in message.requests]
+        self.outcome.begun_ms += [(now - request.taken) * 1000 for request in message.requests]
 
     def _settle(self, message: Message) -> None:
         now = self.env.now

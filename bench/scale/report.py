@@ -265,7 +265,7 @@ def _number(value: float) -> str:
 
 def _verdict(checks: Sequence[Check]) -> str:
     held_out = [check for check in checks if check.held_out]
-    rates = [check for check in checks if check.unit != "ms"]
+    rates = [check for check in checks if check.unit == "orders/s"]
     return (
         f"{_within(held_out)} predictions of what the fit did not know are within {ERROR_MAX:.0%}; "
         f"their median error is {statistics.median(abs(check.error) for check in held_out):.0%}. "
