@@ -206,7 +206,11 @@ def test_pages_follow_each_other_without_gaps(workshop: Workshop) -> None:
 # --- putting back ---
 
 
-def test_all_that_matches_is_put_back_in_batches_and_decided_once(workshop: Workshop) -> None:
+def test_all_that_matches_is_put_back_in_batches_and_decided_once(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In one go, however busy the machine is.
+    monkeypatch.setattr("actors.operations.SLICE_S", 30.0)
     stocked("A", 10_000)
     stocked("B", 10_000)
     db.execute(FAILED_ORDERS, ("A", 1_200))
