@@ -93,7 +93,9 @@ def test_due_messages_of_a_full_queue_stay_where_they_are_until_there_is_room(
     # Then it tried the first of them only, by the consumer that holds them all
     assert len(set(publishes.attempts)) == 1
     assert waiting.consumer is consumer
-    assert len(consumer.known_tags) == waiting.delay_queue.qsize() == 5
+    assert len(consumer.known_tags) == 5
+    # While it is tried it is in the worker's hand.
+    eventually(lambda: waiting.delay_queue.qsize() == 5)
     # and once there is room each is done, once
     switches.resume(actor.queue_name)
     controls.refresh()
