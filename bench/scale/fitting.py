@@ -147,7 +147,7 @@ def _look_s(measured: Measured, costs: Costs, here: Setup) -> float:
     """What a look has to cost for an idle system to answer as soon as it was measured to."""
     if not measured.latency:
         return 0.0
-    rate, p50_ms, _ = _waits_of(measured)[0]
+    rate, p50_ms, _ = _latencies(measured)[0]
     low, high = 0.0, p50_ms / 1000
     for _ in range(8):
         middle = (low + high) / 2
@@ -203,7 +203,7 @@ def checks(measured: Measured, costs: Costs, here: Setup) -> list[Check]:
         found.append(
             Check(_named(one), "orders/s", one.orders_per_s, outcome.orders_per_s, step.check)
         )
-    for number, (wanted, p50_ms, begun_ms) in enumerate(_waits_of(measured)):
+    for number, (wanted, p50_ms, begun_ms) in enumerate(_latencies(measured)):
         outcome = _probed(costs, wanted, here)
         for what, was_ms, times_ms in (
             ("POST to decided", p50_ms, outcome.seen_ms),
@@ -215,7 +215,7 @@ def checks(measured: Measured, costs: Costs, here: Setup) -> list[Check]:
     return found
 
 
-def _waits_of(measured: Measured) -> list[tuple[float, float, float]]:
+def _latencies(measured: Measured) -> list[tuple[float, float, float]]:
     """Orders a second, ms to decided and ms to the transaction, medians; the idle one first."""
     by_rate: dict[float, list[Waits]] = {}
     for seen in measured.latency:

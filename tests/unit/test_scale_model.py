@@ -8,7 +8,8 @@ import simpy
 
 from bench.scale.costs import Costs, Sample, distinct, fit
 from bench.scale.forecast import Scenario, forecast, limit
-from bench.scale.model import QUANTUM_S, Cpu, Load, Setup, Simulation, Steps, quantile
+from bench.scale.model import Load, Setup, Simulation, quantile
+from bench.scale.parts import QUANTUM_S, Cpu, Steps
 
 COSTS = Costs(
     cpu={
