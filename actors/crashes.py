@@ -123,6 +123,7 @@ class Crashes(Middleware):
             if is_transient(error):
                 raise
             if not self._complained:
+                # The database says what is wrong; a traceback would only say who asked.
                 logger.error("What kills its worker is not found out: %s", error)  # noqa: TRY400
             self._complained = True
             return False, None

@@ -90,6 +90,7 @@ def _application(registry: CollectorRegistry, health: Ask | None) -> Any:
 
     def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if environ["PATH_INFO"] != "/healthz":
+            # prometheus_client gives its application no types.
             return metrics(environ, start_response)  # type: ignore[no-any-return]
         found = health()
         fit = found["status"] != "unhealthy"

@@ -296,8 +296,7 @@ def test_while_the_database_hangs_pages_and_actions_answer_soon(own: System) -> 
     with own.client() as operator:
         eventually(lambda: "All is well" in operator.get("/dashboard").text)
         with hanging(own):
-            # The key has to be looked up again by now.
-            time.sleep(5.1)
+            time.sleep(5.1)  # by now the key has to be looked up again
             for path in (*pages, f"/dashboard?done={own_command(own)}"):
                 began = time.monotonic()
                 assert operator.get(path).status_code == 200
