@@ -9,12 +9,15 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any, cast
 
 import peewee
 import psycopg2
 
 from config import Settings
+from models import session
+from models.session import Plan, open_session
 
 Row = tuple[Any, ...]
 Params = Sequence[object]
@@ -41,14 +44,14 @@ class Database(peewee.PostgresqlDatabase):
     def __init__(self) -> None:
         super().__init__(None)
         self._lock = nullcontext()
+        self.primary: Plan
+        self.replicas: dict[str, Plan] = {}
 
     def _connect(self) -> Any:
         replica_url = getattr(_of_thread, "replica_url", None)
         if replica_url is None:
-            return super()._connect()  # type: ignore[misc]
-        connection = psycopg2.connect(replica_url, **self.connect_params)
-        connection.autocommit = True
-        return connection
+            return open_session(self.primary._replace(parameters=self.connect_params))
+        return open_session(self.replicas[replica_url])
 
 
 database: Any = Database()
@@ -60,22 +63,19 @@ def configure(
     application_name: str = "holdfast",
     statement_timeout_ms: int | None = None,
 ) -> None:
-    """Point the process at its database; the connections themselves open when first used."""
-    timeout_ms = statement_timeout_ms or given.statement_timeout_ms
-    database.init(
-        given.database_url,
-        connect_timeout=given.connect_timeout_s,
-        tcp_user_timeout=given.tcp_user_timeout_ms,
-        keepalives_idle=10,
-        keepalives_interval=5,
-        keepalives_count=3,
-        application_name=f"{application_name}/{os.getpid()}",
-        options=(
-            f"-c timezone=UTC -c lock_timeout={given.lock_timeout_ms} "
-            f"-c statement_timeout={timeout_ms} "
-            f"-c idle_in_transaction_session_timeout={timeout_ms}"
-        ),
+    """Point the process at its database; the connections themselves open when first used.
+
+    Raises SettingsError where an address asks for what a session can't have.
+    """
+    plan = partial(
+        session.plan,
+        given,
+        name=f"{application_name}/{os.getpid()}",
+        statement_timeout_ms=statement_timeout_ms or given.statement_timeout_ms,
     )
+    database.replicas = {url: plan(session.REPLICA, url) for url in given.replica_urls()}
+    database.primary = plan(session.PRIMARY, given.database_url)
+    database.init(given.database_url, **database.primary.parameters)
 
 
 def read_from(replica_url: str) -> None:
@@ -137,14 +137,25 @@ def execute(sql: str, params: Params = ()) -> int:
     return cast(int, database.execute_sql(sql, params).rowcount)
 
 
-def sqlstate(error: BaseException) -> str | None:
-    """The SQLSTATE behind an error, None when there is none (the connection itself broke)."""
+def server_error(error: BaseException) -> psycopg2.Error | None:
+    """What PostgreSQL said behind an error, None when it said nothing (the connection broke)."""
     cause = error.__cause__ or error.__context__
     for candidate in (error, getattr(error, "orig", None), cause):
-        code = getattr(candidate, "pgcode", None)
-        if isinstance(code, str):
-            return code
+        if isinstance(getattr(candidate, "pgcode", None), str):
+            return cast(psycopg2.Error, candidate)
     return None
+
+
+def complaint(error: BaseException) -> str:
+    """What a database error says, without the rows that PostgreSQL quotes in its DETAIL."""
+    said = server_error(error)
+    return str(error) if said is None else said.diag.message_primary or "no reason"
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """The SQLSTATE behind an error, None when there is none."""
+    said = server_error(error)
+    return None if said is None else said.pgcode
 
 
 def is_transient(error: BaseException) -> bool:

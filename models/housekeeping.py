@@ -2,21 +2,21 @@
 
 import logging
 
-from models.database import fetch, reading
+from models.database import reading
 from models.queries import (
     attempts,
+    clocks,
+    locks,
     partitions,
     queue_stats,
     rate_limits,
     reconciliation,
     stats,
+    undecided,
     workers,
 )
 
 logger = logging.getLogger(__name__)
-
-#: Held by the clock that works; another one stands by.
-CLOCK_LOCK = 4_207_849_164
 
 
 def may_work() -> bool:
@@ -25,8 +25,7 @@ def may_work() -> bool:
     It lasts as long as the connection does. To take it again is harmless.
     """
     with reading():
-        ((got,),) = fetch("SELECT pg_try_advisory_lock(%s)", (CLOCK_LOCK,))
-    return bool(got)
+        return locks.try_lock(locks.CLOCK)
 
 
 def run_once(partitions_ahead: int) -> None:
@@ -36,7 +35,9 @@ def run_once(partitions_ahead: int) -> None:
             logger.info("Made the partition %s.", name)
         rate_limits.forget_expired()
         attempts.forget_old()
+        undecided.forget_old()
         stats.forget_old()
         queue_stats.forget_old()
         workers.forget_unseen()
+        clocks.forget_unseen()
         reconciliation.forget_old()

@@ -7,12 +7,11 @@ from pathlib import Path
 import peewee
 from playhouse.migrations import Runner
 
-from models.database import database, discard_connection, execute, fetch, is_transient
-from models.queries import partitions
+from models.database import database, discard_connection, execute, is_transient
+from models.queries import locks, partitions
+from models.session import UnfitDatabaseError
 
 MIGRATIONS = Path(__file__).with_name("migrations")
-#: Any constant does, as long as nothing else in this database takes it.
-MIGRATION_LOCK = 4_207_849_163
 LOOK_AGAIN_S = 0.1
 #: Who waits for somebody else's migrations looks this often.
 WAIT_S = 1.0
@@ -31,7 +30,7 @@ def migrate(partitions_ahead: int) -> list[str]:
     execute("SET lock_timeout = '60s'")
     # Asked for again and again: a migration that builds an index waits for every statement that
     # goes on, and who waits in one for this lock would wait for that migration.
-    while not fetch("SELECT pg_try_advisory_lock(%s)", (MIGRATION_LOCK,))[0][0]:
+    while not locks.try_lock(locks.MIGRATION):
         time.sleep(LOOK_AGAIN_S)
     try:
         applied: list[str] = Runner(database, str(MIGRATIONS)).up()
@@ -59,7 +58,7 @@ def _pending() -> str:
     try:
         migrations = Runner(database, str(MIGRATIONS)).status()
     except (peewee.DatabaseError, peewee.InterfaceError) as error:
-        if not is_transient(error):
+        if not is_transient(error) or isinstance(error, UnfitDatabaseError):
             raise
         discard_connection()
         return str(error).strip()

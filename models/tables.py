@@ -302,6 +302,37 @@ class Attempt(Table):
         table_name = "attempts"
 
 
+class Undecided(Table):
+    command_id = peewee.UUIDField(primary_key=True)
+    kind = peewee.TextField()
+    actor = peewee.TextField()
+    queue = peewee.TextField()
+    message_id = peewee.TextField()
+    target = peewee.TextField(null=True)
+    customer_id = peewee.TextField(null=True)
+    skus: Any = ArrayField(peewee.TextField, index=False)
+    accepted_at = TimestampField()
+    body = peewee.TextField(null=True)
+    attempts = peewee.BigIntegerField()
+    first_at = TimestampField()
+    last_at = TimestampField()
+    error_class = peewee.TextField()
+    error = peewee.TextField()
+
+    class Meta:
+        table_name = "undecided"
+
+
+class Clock(Table):
+    id = peewee.TextField(primary_key=True)
+    seen_at = TimestampField()
+    held = BinaryJSONField()
+    conflicts: Any = ArrayField(peewee.TextField, index=False)
+
+    class Meta:
+        table_name = "clocks"
+
+
 class RetiredMonth(Table):
     starts_at = TimestampField(primary_key=True)
     ends_at = TimestampField()
@@ -328,5 +359,6 @@ class OpeningBalance(Table):
 TABLES = (
     Product, Stock, Command, IdempotencyKey, Order, OrderLine, OrderEvent, StockMovement, ApiKey,
     DeadLetter, RateLimit, ActorStats, QueueStats, Worker, PausedQueue, ActorLimit, Operation,
-    AuditEntry, Reconciliation, Attempt, RetiredMonth, OpeningBalance,
+    AuditEntry, Reconciliation, Attempt, Undecided, RetiredMonth,
+    OpeningBalance, Clock,
 )  # fmt: skip

@@ -1,11 +1,13 @@
 """API keys: random tokens of which only the hash is kept."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from hashlib import sha256
 from secrets import token_hex, token_urlsafe
 from typing import NamedTuple
 
+from peewee import fn
+
+from config import LIMIT
 from models.database import reading
 from models.tables import ApiKey
 
@@ -17,6 +19,8 @@ SCOPES = (
     "dashboard:read",
     "dashboard:operate",
 )
+#: In characters, as the table has it.
+NAME_MAX = 100
 TOKEN_PREFIX = "hf_"  # noqa: S105 - tells a leaked key apart, and is no secret  # nosec B105
 
 
@@ -29,15 +33,17 @@ class Key(NamedTuple):
     name: str = ""
 
 
-def check_rate_limit(text: str) -> None:
-    """Raises ValueError for what the library `limits` can't read as a limit."""
-    # A tenth of the start of a command line that mostly does something else.
-    import limits  # noqa: PLC0415
-
-    try:
-        limits.parse(text)
-    except ValueError:
-        raise ValueError(f'{text!r} is no rate limit; write it like "100/second"') from None
+def _check(name: str, scopes: Sequence[str], rate_limit: str | None) -> None:
+    """Raises ValueError that says which of them no key may have."""
+    if not 1 <= len(name) <= NAME_MAX or not name.isprintable():
+        raise ValueError(f"a name has 1 to {NAME_MAX} characters, none of them a control character")
+    if unknown := sorted(set(scopes) - set(SCOPES)):
+        raise ValueError(f"no such scope: {', '.join(unknown)}. There are: {', '.join(SCOPES)}")
+    if rate_limit is not None and LIMIT.fullmatch(rate_limit) is None:
+        raise ValueError(
+            f'{rate_limit!r} is no rate limit; write it like "100/second" or "5/2 minutes", 1 or '
+            "more in a window of at most 999 days"
+        )
 
 
 def hash_token(token: str) -> bytes:
@@ -51,10 +57,11 @@ def new_token() -> str:
 
 
 def create(name: str, scopes: Sequence[str], rate_limit: str | None, token: str) -> str:
-    """Register a token; returns the id of the key. One that is there already is brought back."""
-    unknown = sorted(set(scopes) - set(SCOPES))
-    if unknown:
-        raise ValueError(f"no such scope: {', '.join(unknown)}. There are: {', '.join(SCOPES)}")
+    """Register a token; returns the id of the key. One that is there already is brought back.
+
+    Raises ValueError for a name, scopes or a rate limit that no key may have.
+    """
+    _check(name, scopes, rate_limit)
     with reading():
         row = (
             ApiKey.insert(
@@ -63,7 +70,7 @@ def create(name: str, scopes: Sequence[str], rate_limit: str | None, token: str)
                 hash=hash_token(token),
                 scopes=list(scopes),
                 rate_limit=rate_limit,
-                created_at=datetime.now(UTC),
+                created_at=fn.now(),
             )
             .on_conflict(
                 conflict_target=[ApiKey.hash],
@@ -83,7 +90,7 @@ def revoke(key_id: str) -> bool:
     """Revoke a key; whether it was there and still good."""
     with reading():
         revoked: int = (
-            ApiKey.update(revoked_at=datetime.now(UTC))
+            ApiKey.update(revoked_at=fn.now())
             .where(ApiKey.id == key_id, ApiKey.revoked_at.is_null())
             .execute()
         )

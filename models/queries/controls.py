@@ -17,6 +17,15 @@ ON CONFLICT (actor) DO UPDATE
     SET rate_limit = excluded.rate_limit, set_by = excluded.set_by, set_at = excluded.set_at
 """
 
+# Few rows: what people asked for, and decided when.
+FREED = """
+SELECT a.target, max(c.decided_at)
+FROM audit_log AS a JOIN commands AS c ON c.id = a.command_id
+WHERE a.at > now() - interval '1 hour' AND a.action IN ('resume_queue', 'set_rate_limit')
+  AND c.status = 'applied'
+GROUP BY a.target
+"""
+
 
 class PausedQueue(NamedTuple):
     """A queue that workers take nothing from. paused_by: the name of a key."""
@@ -48,6 +57,13 @@ def limits() -> list[ActorLimit]:
     with reading():
         rows = fetch("SELECT actor, rate_limit, set_by, set_at FROM actor_limits ORDER BY actor")
     return [ActorLimit(*row) for row in rows]
+
+
+@reading()
+def freed() -> dict[str, datetime]:
+    """When queues were last resumed and limits changed, within the hour: by `queue:NAME` and
+    `actor:NAME`, as the audit log has them."""
+    return dict(fetch(FREED))
 
 
 def pause(queue: str, reason: str, by: str) -> None:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from models.database import array, execute, fetch, text_array
 from models.queries.failures import FailureQuery, conditions
 from models.queries.inbox import CREDIBLE, Received, json_text, known_time
+from models.queries.undecided import WAITS
 from models.rules.refusals import Refusal
 
 # A first failure that is told from the future is now; clocks differ.
@@ -49,6 +50,7 @@ SETTLE = """
 UPDATE dead_letters
 SET state = %s, settled_at = now(), settled_by = %s, discard_reason = %s
 WHERE id = ANY (%s::bigint[]) AND state = 'failed'
+RETURNING command_ids::text[]
 """
 
 #: In the inbox's own order, so that no deadlock comes of it.
@@ -56,9 +58,21 @@ PENDING_AGAIN = """
 UPDATE commands SET status = 'pending', problem = NULL
 WHERE id IN (
     SELECT id FROM commands
-    WHERE id IN (SELECT unnest(command_ids) FROM dead_letters WHERE id = ANY (%s::bigint[]))
-      AND status = 'failed'
+    WHERE id = ANY (%s::uuid[]) AND status = 'failed'
     ORDER BY id FOR UPDATE
+)
+"""
+
+
+#: Their attempts begin anew: how long the earlier ones lasted is no reason for an alarm now.
+UNDECIDED_ANEW = f"""
+UPDATE undecided
+SET attempts = 0, first_at = now(), last_at = now(),
+    error_class = '{WAITS}', error = 'It was put back, and has not been tried since.'
+WHERE command_id IN (
+    SELECT command_id FROM undecided
+    WHERE command_id = ANY (%s::uuid[])
+    ORDER BY command_id FOR UPDATE
 )
 """
 
@@ -142,9 +156,12 @@ def take(wanted: FailureQuery, after_id: int, limit: int) -> list[Taken]:
 
 def settle_as_retried(ids: Sequence[int], command_id: str) -> None:
     """Mark letters as put back, and their failed commands as pending."""
-    given = array([str(id_) for id_ in ids])
-    execute(SETTLE, ("retried", command_id, None, given))
-    execute(PENDING_AGAIN, (given,))
+    settled = fetch(SETTLE, ("retried", command_id, None, array([str(id_) for id_ in ids])))
+    # By id: if PostgreSQL planned for tables that were nearly empty, to join them with the letters
+    # can take longer than a statement may.
+    commands = array([id_ for (of_letter,) in settled for id_ in of_letter])
+    execute(PENDING_AGAIN, (commands,))
+    execute(UNDECIDED_ANEW, (commands,))
 
 
 def settle_as_discarded(ids: Sequence[int], command_id: str, reason: str) -> None:

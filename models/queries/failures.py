@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -40,6 +40,15 @@ COUNT = "SELECT count(*), coalesce(max(id), 0) FROM dead_letters WHERE {conditio
 #: would be read. The second part is known before any row is, and spares that.
 NEEDS_A_WORD = "querytree(websearch_to_tsquery('simple', %s)) NOT IN ('', 'T')"
 WORDS = f"words @@ websearch_to_tsquery('simple', %s) AND {NEEDS_A_WORD}"
+
+#: The latest ones: what was settled longer ago was none of those that were open.
+SETTLED_BY_OTHERS = """
+SELECT state, count(*) FROM (
+    SELECT state FROM dead_letters
+    WHERE state <> 'failed' AND settled_by IS DISTINCT FROM %s AND settled_at > %s AND {conditions}
+    ORDER BY settled_at DESC LIMIT %s
+) AS latest GROUP BY state
+"""
 
 SUMMARY = """
 SELECT id, failed_at, first_failed_at, queue, actor, attempts, error_class, left(error, 300),
@@ -207,6 +216,16 @@ def count(wanted: FailureQuery) -> tuple[int, int]:
     with _reading_all(wanted):
         ((matching, max_id),) = fetch(COUNT.format(conditions=text), params)
     return matching, max_id
+
+
+def settled_by_others(
+    wanted: FailureQuery, command_id: str, since: datetime | None, limit: int
+) -> dict[str, int]:
+    """How many failures other commands than this one settled, by state. since: None for ever."""
+    text, params = conditions(wanted._replace(state=None))
+    params = [command_id, since or datetime.min.replace(tzinfo=UTC), *params, limit]
+    with _reading_all(wanted):
+        return dict(fetch(SETTLED_BY_OTHERS.format(conditions=text), params))
 
 
 def page(wanted: FailureQuery, after: tuple[datetime, int] | None, limit: int) -> list[FailureRow]:

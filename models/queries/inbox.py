@@ -72,6 +72,9 @@ WHERE id = ANY (%s::uuid[]) AND kind = 'place_order'
 """
 
 
+DECIDED = "SELECT count(*) FROM commands WHERE id = ANY (%s::uuid[]) AND status <> 'pending'"
+
+
 class Placed(NamedTuple):
     """A command that placed an order: when, and its outcome."""
 
@@ -129,6 +132,12 @@ def record_refusals(refusals: Sequence[tuple[str, Refusal]]) -> None:
                 text_array([json_text(refusal.document()) for _, refusal in refusals]),
             ),
         )
+
+
+def count_decided(ids: Sequence[str]) -> int:
+    """How many of these commands have an outcome."""
+    ((count,),) = fetch(DECIDED, (array(ids),))
+    return int(count)
 
 
 def placed(ids: Sequence[str]) -> dict[str, Placed]:

@@ -74,6 +74,18 @@ SELECT now(), level.on_hand, level.allocated, span.rows,
 FROM level CROSS JOIN span LEFT JOIN change ON true ORDER BY change.at
 """
 
+#: Of rejections without number the newest tell enough.
+SHORT = """
+SELECT line ->> 'sku', count(*), bool_or(rejection ->> 'type' = '/problems/unknown-sku')
+FROM (
+    SELECT rejection FROM orders
+    WHERE status = 'rejected' AND placed_at > now() - interval '10 minutes'
+      AND updated_at > now() - interval '70 seconds'
+    ORDER BY placed_at DESC LIMIT 2000
+) AS newest CROSS JOIN jsonb_array_elements(coalesce(rejection -> 'lines', '[]')) AS line
+GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 3
+"""
+
 IS_KNOWN_SKU = """
 SELECT EXISTS (SELECT FROM products WHERE sku = %s)
     OR EXISTS (SELECT FROM dead_letters WHERE subjects @> ARRAY['sku:' || %s])
@@ -93,6 +105,14 @@ class MoveAsked(NamedTuple):
     problem: Mapping[str, Any] | None
     by: str | None
     details: Mapping[str, Any] | None
+
+
+class Shortage(NamedTuple):
+    """What orders were rejected for. orders: how many; unknown: there is no such product."""
+
+    sku: str
+    orders: int
+    unknown: bool
 
 
 class OrderMovement(NamedTuple):
@@ -139,6 +159,12 @@ def movements_of(order_id: str) -> list[OrderMovement]:
             return []
         params = (known.at, order_id, known.at, order_id, order_id, known.at)
         return [OrderMovement(*row) for row in fetch(MOVEMENTS_OF, params)]
+
+
+@reading()
+def shortages() -> list[Shortage]:
+    """What the orders that were rejected in the last minute lacked, the most frequent first."""
+    return [Shortage(*row) for row in fetch(SHORT)]
 
 
 def stock_by_sku(prefix: str, after: str | None, limit: int) -> list[InventoryRow]:

@@ -3,14 +3,13 @@
 The command is `pending` in the inbox while the work goes on; its last step decides it.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from models.database import execute, fetch, reading
+from models.database import array, execute, fetch, reading
+from models.queries import locks
 from models.queries.inbox import json_text, known_time
-
-#: Steps of all such work take turns: a row that another step is settling would be seen as open.
-STEPS_LOCK = 7_140_031_553
 
 BEGIN = """
 INSERT INTO commands (id, kind, status, target, placed_at, decided_at)
@@ -75,9 +74,11 @@ def started(command_id: str) -> bool:
 
 
 def take_turn() -> bool:
-    """Whether it is this step's turn, until its transaction ends. Nobody waits here for it."""
-    ((mine,),) = fetch("SELECT pg_try_advisory_xact_lock(%s)", (STEPS_LOCK,))
-    return bool(mine)
+    """Whether it is this step's turn, until its transaction ends. Nobody waits here for it.
+
+    Steps of all such work take turns: a row that another step is settling would be seen as open.
+    """
+    return locks.try_lock_in_transaction(locks.STEPS)
 
 
 def reached(command_id: str) -> int | None:
@@ -111,6 +112,13 @@ def one(command_id: str) -> Operation | None:
     with reading():
         rows = fetch(f"{OPERATIONS} WHERE o.command_id = %s", (command_id,))
     return Operation(*rows[0]) if rows else None
+
+
+def some(command_ids: Sequence[str]) -> dict[str, Operation]:
+    """How far the work of some commands is, by command; those that have begun."""
+    with reading():
+        rows = fetch(f"{OPERATIONS} WHERE o.command_id = ANY (%s::uuid[])", (array(command_ids),))
+    return {row[0]: Operation(*row) for row in rows}
 
 
 def running() -> list[Operation]:

@@ -4,12 +4,20 @@ To attach one, or to detach it concurrently, lets orders be placed meanwhile. `C
 PARTITION OF` would stop them all, for as long as it waits for the longest read.
 """
 
-from datetime import UTC, date, datetime
+import logging
+import re
+from datetime import date, datetime
 from typing import Final, NamedTuple
 
-from models.database import execute, fetch, reading, transaction
+from models.database import execute, fetch, reading, server_error, transaction
+from models.queries.retention import KEPT_FROM
+
+logger = logging.getLogger(__name__)
 
 PARTITIONED: Final = ("orders", "order_lines", "order_events", "stock_movements")
+
+#: Also of a row whose month has no partition.
+CHECK_VIOLATION: Final = "23514"
 
 # One that was detached is known by its name.
 EVERY = r"""
@@ -28,6 +36,14 @@ bound AS (
 SELECT parent, relname, range[1]::timestamptz, range[2]::timestamptz,
        nullif(reltuples, -1)::bigint, pg_total_relation_size(oid), inhdetachpending
 FROM bound ORDER BY array_position(%s::text[], parent), relname
+"""
+
+#: By the database's clock: this machine's may be months ahead.
+TODAY = "SELECT (now() AT TIME ZONE 'UTC')::date"
+
+NAMES = """
+SELECT c.relname FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+WHERE i.inhparent = ANY (%s::regclass[])
 """
 
 
@@ -77,14 +93,47 @@ def every() -> list[Partition]:
 
 def ensure(ahead: int, *, today: date | None = None) -> list[str]:
     """Create the partitions that are missing; returns their names."""
-    months = months_around(today or datetime.now(UTC).date(), ahead)
-    existing = {name for (name,) in fetch("SELECT relname FROM pg_class WHERE relispartition")}
+    return [name_of(*each) for each in _missing(ahead, today) if _make(*each)]
+
+
+@reading()
+def missing(ahead: int) -> list[str]:
+    """The names of those that are not there, from this month on."""
+    ((now,),) = fetch(TODAY)
+    return [name_of(*each) for each in _missing(ahead, None) if each[1] >= now.replace(day=1)]
+
+
+def _missing(ahead: int, today: date | None) -> list[tuple[str, date]]:
+    """By table and month."""
+    ((now,),) = fetch(TODAY)
+    existing = {name for (name,) in fetch(NAMES, (list(PARTITIONED),))}
     return [
-        name_of(table, month)
-        for month in months
+        (table, month)
+        for month in months_around(today or now, ahead)
         for table in PARTITIONED
-        if name_of(table, month) not in existing and _make(table, month)
+        if name_of(table, month) not in existing
     ]
+
+
+def make_missing(error: BaseException) -> bool:
+    """Make the month that a row did not find; whether what failed for want of it may work now.
+
+    Not where a month is no longer kept. Raises where it can't be made.
+    """
+    said = server_error(error)
+    # Of a row that breaks a CHECK, PostgreSQL names that.
+    if said is None or said.pgcode != CHECK_VIOLATION or said.diag.constraint_name is not None:
+        return False
+    when = re.search(r"= \((\d{4})-(\d\d)-\d\d", said.diag.message_detail or "")
+    if said.diag.table_name not in PARTITIONED or when is None:
+        return False
+    month = date(int(when[1]), int(when[2]), 1)
+    with reading():
+        ((kept,),) = fetch(f"SELECT %s::date::timestamptz >= {KEPT_FROM}", (month,))
+    if kept:
+        made = [name_of(table, month) for table in PARTITIONED if _make(table, month)]
+        logger.warning("A row belongs to a month without partitions; made them now: %s", made)
+    return bool(kept)
 
 
 def _make(table: str, month: date) -> bool:
@@ -93,7 +142,7 @@ def _make(table: str, month: date) -> bool:
     with transaction():
         # One after the other; nobody else who reads or writes waits for it.
         execute(f"LOCK TABLE ONLY {table} IN SHARE UPDATE EXCLUSIVE MODE")
-        if fetch("SELECT FROM pg_class WHERE relname = %s AND relispartition", (name,)):
+        if (name,) in fetch(NAMES, ([table],)):
             return False
         execute(f"CREATE TABLE {name} (LIKE {table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)")
         execute(

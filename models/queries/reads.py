@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 from models.database import Row, array, execute, fetch, reading, text_array, transaction
 from models.queries.inbox import Placed, placed, span
+from models.queries.order_filter import OrderFilter, Position, ids_statement
 from models.queries.orders import LineRow, OrderRow
+from models.queries.pending_orders import AskedOrder, asked_orders
 from models.rules.order_status import FAILED, PENDING
 
 ORDERS = """
@@ -66,11 +68,14 @@ FROM idempotency_keys AS k WHERE k.key_hash = ANY (%s::uuid[])
 
 
 class FoundOrder(NamedTuple):
-    """An order in the inbox. order: None where only its failure is known, or it is gone."""
+    """An order. order: its row, None where only its failure is known, it is gone, or not decided;
+    asked: what is known of one that is not decided and has no row.
+    """
 
     order: OrderRow | None
     updated_at: datetime | None
     outcome: str
+    asked: AskedOrder | None = None
 
     @property
     def gone(self) -> bool:
@@ -115,23 +120,19 @@ class KeyRecall(NamedTuple):
     decided: bool
 
 
-class OrderFilter(NamedTuple):
-    """What a list of orders is narrowed to; None narrows nothing."""
-
-    status: str | None = None
-    customer_id: str | None = None
-    sku: str | None = None
-    placed_after: datetime | None = None
-    placed_before: datetime | None = None
-
-
 def orders_by_id(ids: Sequence[str]) -> list[FoundOrder | None]:
-    """Orders in the order of their ids; None for one that is not decided (or there) yet."""
+    """Orders in the order of their ids; None for one of which nothing is known (or there) yet."""
     with reading():
         known = placed(ids)
         rows = _orders({id_: each.at for id_, each in known.items()}) if known else []
-    found = {row[0]: row for row in rows}
-    return [_found_order(known.get(id_), found.get(id_)) for id_ in ids]
+        found = {row[0]: row for row in rows}
+        asked = asked_orders([id_ for id_ in ids if _may_wait(known.get(id_), found.get(id_))])
+    return [_found_order(known.get(id_), found.get(id_), asked.get(id_)) for id_ in ids]
+
+
+def _may_wait(known: Placed | None, row: Row | None) -> bool:
+    """Whether an order is not decided and has no row: put back, one that failed has."""
+    return row is None and (known is None or known.outcome == PENDING)
 
 
 def _orders(placed_at: dict[str, datetime]) -> list[Row]:
@@ -141,11 +142,13 @@ def _orders(placed_at: dict[str, datetime]) -> list[Row]:
     return fetch(ORDERS, (*within, *wanted, *within))
 
 
-def _found_order(known: Placed | None, row: Row | None) -> FoundOrder | None:
+def _found_order(
+    known: Placed | None, row: Row | None, asked: AskedOrder | None
+) -> FoundOrder | None:
     if known is None:
-        return None
+        return None if asked is None else FoundOrder(None, None, PENDING, asked)
     if row is None:
-        return FoundOrder(None, None, known.outcome)
+        return FoundOrder(None, None, known.outcome, asked)
     id_, updated_at, placed_at, customer, status, *rest, lines = row
     currency, total, version, metadata, rejection = rest
     order = OrderRow(
@@ -195,60 +198,19 @@ def inventory_page(
 
 
 def order_ids_page(
-    wanted: OrderFilter, after: tuple[datetime, str] | None, limit: int
+    wanted: OrderFilter, after: Position | None, limit: int
 ) -> list[tuple[str, datetime]]:
-    """(id, placed_at) of orders, newest first."""
-    conditions: list[str] = []
-    params: list[object] = []
-    if wanted.status in (PENDING, FAILED):
-        # Put back, an order is pending again; its row says failed until it is decided.
-        conditions.append(
-            "o.status = 'failed' AND %s = (SELECT c.status FROM commands AS c WHERE c.id = o.id)"
-        )
-        params.append(wanted.status)
-    elif wanted.status is not None:
-        conditions.append("o.status = %s")
-        params.append(wanted.status)
-    if wanted.customer_id is not None:
-        conditions.append("o.customer_id = %s")
-        params.append(wanted.customer_id)
-    # These say which partitions need no look; a row of two columns does not.
-    bounds = [
-        (is_, at)
-        for is_, at in (
-            (">", wanted.placed_after), ("<", wanted.placed_before), ("<=", after and after[0])
-        )
-        if at is not None
-    ]  # fmt: skip
-    for is_, at in bounds:
-        conditions.append(f"o.placed_at {is_} %s")
-        params.append(at)
-    if wanted.sku is not None:
-        # An order may have the SKU on several lines: the timeline of the SKU, each order once.
-        conditions.append(
-            "EXISTS (SELECT FROM order_lines AS l WHERE l.sku = %s"
-            " AND l.placed_at = o.placed_at AND l.order_id = o.id"
-            + "".join(f" AND l.placed_at {is_} %s" for is_, _ in bounds)
-            + ")"
-        )
-        params += [wanted.sku, *(at for _, at in bounds)]
-    if after is not None:
-        conditions.append("(o.placed_at, o.id) < (%s, %s::uuid)")
-        params += after
-    where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
+    """(id, position) of orders, in the order of the list."""
+    statement = ids_statement(wanted, after, limit)
     with reading():
-        rows = fetch(
-            f"SELECT o.id::text, o.placed_at FROM orders AS o {where}"
-            "ORDER BY o.placed_at DESC, o.id DESC LIMIT %s",
-            (*params, limit),
-        )
-    return [(id_, placed_at) for id_, placed_at in rows]
+        rows = fetch(*statement)
+    return [(id_, at) for id_, at in rows]
 
 
 def orders_page(
-    wanted: OrderFilter, after: tuple[datetime, str] | None, limit: int
-) -> tuple[list[tuple[str, FoundOrder | None]], tuple[datetime, str] | None]:
-    """Orders by their ids, newest first, and after what the next page begins, None for none.
+    wanted: OrderFilter, after: Position | None, limit: int
+) -> tuple[list[tuple[str, FoundOrder | None]], Position | None]:
+    """Orders by their ids, in the order of the list; after what the next page begins, or None.
 
     Whatever was taken out of the books meanwhile is left out.
     """
@@ -292,9 +254,3 @@ def remember_keys(uses: Sequence[KeyUse]) -> list[KeyRecall]:
     with reading():
         found = {row[0]: KeyRecall(*row[1:]) for row in fetch(RECALL_KEYS, (hashes,))}
     return [found[use.key_hash] for use in uses]
-
-
-def ping() -> None:
-    """Raises where the database can't be reached."""
-    with reading():
-        fetch("SELECT 1")

@@ -9,11 +9,9 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from models.database import execute, fetch, reading, transaction
+from models.queries import locks
 from models.queries.inbox import json_text
 from models.rules.order_status import CONFIRMED, SHIPPED
-
-#: Held by who takes months away.
-RETENTION_LOCK: Final = 4_207_849_165
 
 #: What was placed and moved before is no longer reckoned with.
 KEPT_FROM: Final = "(SELECT coalesce(max(ends_at), '-infinity') FROM retired_months)"
@@ -79,8 +77,7 @@ class Retired(NamedTuple):
 
 def take_turn() -> bool:
     """Whether this connection has, or just got, the right to take months away."""
-    ((mine,),) = fetch("SELECT pg_try_advisory_lock(%s)", (RETENTION_LOCK,))
-    return bool(mine)
+    return locks.try_lock(locks.RETENTION)
 
 
 @reading()

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from models.database import Row, array, execute, fetch, reading, text_array
 from models.rules.figures import COUNTERS, HISTOGRAMS, ActorFigures, total
+from models.rules.rejections import Rejections
 
 Window = Literal["5m", "1h", "24h", "7d"]
 #: Per window of a chart: how long it is, and the resolution it is drawn at, in seconds.
@@ -19,6 +20,8 @@ WINDOWS: Final[dict[Window, tuple[int, int]]] = {
 #: The finest rows are per worker; the others are of all workers together.
 FINEST_S: Final = 10
 COARSER_S: Final = (60, 300, 3_600)
+#: Longer than a worker waits before it asks a rate limit again (a minute), and reports that it did.
+SIGNS_S: Final = 120
 #: How long rows are kept, by resolution.
 KEPT: Final = {10: "3 hours", 60: "6 hours", 300: "3 days", 3_600: "40 days"}
 
@@ -55,6 +58,20 @@ WHERE resolution_s = {FINEST_S} AND at > now() - %s * interval '1 s'
 ORDER BY actor
 """
 
+SIGNS = f"""
+SELECT actor, max(at) FILTER (WHERE decided > 0) + interval '{FINEST_S} s', sum(limited)::bigint
+FROM actor_stats
+WHERE resolution_s = {FINEST_S} AND at > now() - interval '{SIGNS_S} s'
+GROUP BY actor
+"""
+
+REJECTIONS = """
+SELECT coalesce(sum(decided), 0)::bigint, coalesce(sum(refused), 0)::bigint
+FROM actor_stats
+WHERE resolution_s = 60 AND actor = %s
+  AND at > now() - interval '1 hour' AND at < now() - interval '2 minutes'
+"""
+
 SERIES = f"""
 SELECT at, actor, {_COLUMNS}
 FROM actor_stats
@@ -71,6 +88,14 @@ class Counted:
 
     at: datetime
     figures: ActorFigures
+
+
+class Signs(NamedTuple):
+    """What an actor did lately. decided_at: not long after its last decision, None without one;
+    limited: how often a limit sent it to wait."""
+
+    decided_at: datetime | None
+    limited: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -113,6 +138,19 @@ def recent(seconds: float) -> list[ActorFigures]:
     for covered, actor, *figures in rows:
         by_actor.setdefault(actor, []).append(_figures(actor, figures, float(covered)))
     return [total(actor, figures) for actor, figures in by_actor.items()]
+
+
+@reading()
+def signs() -> dict[str, Signs]:
+    """What each actor did in the last two minutes."""
+    return {actor: Signs(*row) for actor, *row in fetch(SIGNS)}
+
+
+@reading()
+def rejections(actor: str) -> Rejections:
+    """What an actor decided in the last hour, without its last two minutes."""
+    (row,) = fetch(REJECTIONS, (actor,))
+    return Rejections(*row)
 
 
 @reading()

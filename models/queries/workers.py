@@ -29,7 +29,9 @@ class WorkerReport:
     """A worker process. holds, by queue (times in milliseconds since 1970):
 
     {"unacked": n, "oldest_ms": …|null, "delayed_held": n, "next_eta_ms": …|null, "delayed": [the
-    soonest 20: {"message_id", "actor", "eta_ms", "retries", "error", "commands": how many}]}
+    soonest 20: {"message_id", "actor", "eta_ms", "retries", "reason": see actors/holdings.py,
+    "error", "commands": how many, "order_id": of the first, or null}], "put_back": [the longest
+    20 together: {"message_id", "queue", "actor", "count", "first_ms", "last_ms", "error"}]}
     """
 
     id: str

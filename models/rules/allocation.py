@@ -9,6 +9,7 @@ from typing import NamedTuple
 from models.rules.refusals import (
     INSUFFICIENT_STOCK,
     MIXED_CURRENCIES,
+    STOCK_LIMIT,
     UNKNOWN_SKU,
     Refusal,
     refuse,
@@ -147,22 +148,33 @@ def adjust(
             decisions.append(refuse(UNKNOWN_SKU, f"There is no product {change.sku}."))
             continue
         on_hand, allocated = levels[change.sku]
-        if not allocated <= on_hand + change.delta <= on_hand_max:
-            decisions.append(_refuse_adjustment(change, on_hand, allocated))
+        refusal = _adjustment_refusal(change, on_hand, allocated, on_hand_max)
+        if refusal is not None:
+            decisions.append(refusal)
             continue
         levels[change.sku] = (on_hand + change.delta, allocated)
         decisions.append(None)
     return decisions
 
 
-def _refuse_adjustment(change: StockChange, on_hand: int, allocated: int) -> Refusal:
-    available = on_hand - allocated
+def _adjustment_refusal(
+    change: StockChange, on_hand: int, allocated: int, on_hand_max: int
+) -> Refusal | None:
     if change.delta > 0:
-        detail = f"{change.sku} can't hold {change.delta} more units."
-    else:
+        # Returns go through whatever the bound: what is beyond it can still be taken off.
+        if on_hand + change.delta <= on_hand_max:
+            return None
         detail = (
-            f"{-change.delta} of {change.sku} asked, {available} available "
-            f"({on_hand} on hand, {allocated} allocated to orders)."
+            f"{change.sku} has {on_hand} units on hand; with {change.delta} more there would be "
+            f"more than {on_hand_max}."
         )
-    line = {"sku": change.sku, "requested": abs(change.delta), "available": available}
+        return refuse(STOCK_LIMIT, detail, on_hand=on_hand, on_hand_max=on_hand_max)
+    if allocated <= on_hand + change.delta:
+        return None
+    available = on_hand - allocated
+    detail = (
+        f"{-change.delta} of {change.sku} asked, {available} available "
+        f"({on_hand} on hand, {allocated} allocated to orders)."
+    )
+    line = {"sku": change.sku, "requested": -change.delta, "available": available}
     return refuse(INSUFFICIENT_STOCK, detail, lines=[line])

@@ -39,3 +39,15 @@ def decide_limit(actor: str, known: AbstractSet[str], operations: str) -> Refusa
             NOT_TO_BE_STOPPED, "What would lift the limit would wait for it.", actor=actor
         )
     return None
+
+
+def what_others_did(retried: int, discarded: int, gone: int) -> str:
+    """What became of failures that somebody wanted to settle and did not; empty for none."""
+    said = [
+        f"{count:,} {'was' if count == 1 else 'were'} {done} by someone else meanwhile"
+        for count, done in ((retried, "retried"), (discarded, "discarded"))
+        if count
+    ]
+    if gone:
+        said.append(f"{gone:,} {'is' if gone == 1 else 'are'} no longer on record")
+    return ", ".join(said)

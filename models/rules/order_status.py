@@ -46,12 +46,13 @@ class OrderState(NamedTuple):
 
 
 class Move(NamedTuple):
-    """A move asked for. if_version: apply only to that version; restock: for a return."""
+    """A move asked for. if_version: apply only to that version, or to one of several; restock: for
+    a return."""
 
     command_id: str
     order_id: str
     to: str
-    if_version: int | None = None
+    if_version: int | tuple[int, ...] | None = None
     restock: bool = True
 
 
@@ -99,12 +100,20 @@ def decide_moves(states: Mapping[str, OrderState], moves: Iterable[Move]) -> lis
     return decisions
 
 
+def fits_version(version: int, if_version: int | tuple[int, ...] | None) -> bool:
+    """Whether a version is the one that a move is for, or one of them; any is without."""
+    if isinstance(if_version, tuple):
+        return version in if_version
+    return if_version is None or version == if_version
+
+
 def _refusal(state: OrderState, move: Move) -> Refusal | None:
-    if move.if_version is not None and move.if_version != state.version:
+    if not fits_version(state.version, move.if_version):
+        named = move.if_version if isinstance(move.if_version, tuple) else (move.if_version,)
         return refuse(
             PRECONDITION_FAILED,
-            f"The order is at version {state.version}, and If-Match names {move.if_version}. "
-            "Read it again.",
+            f"The order is at version {state.version}, and If-Match names "
+            f"{', '.join(map(str, named))}. Read it again.",
         )
     if move.to in MOVES[state.status]:
         return None

@@ -31,6 +31,7 @@ class Refusal(NamedTuple):
 
 
 INSUFFICIENT_STOCK: Final = "insufficient-stock"
+STOCK_LIMIT: Final = "stock-limit"
 UNKNOWN_SKU: Final = "unknown-sku"
 MIXED_CURRENCIES: Final = "mixed-currencies"
 ILLEGAL_TRANSITION: Final = "illegal-transition"
@@ -45,6 +46,7 @@ NOTHING_MATCHES: Final = "nothing-matches"
 
 STATUS_BY_SLUG: Final[Mapping[str, int]] = {
     INSUFFICIENT_STOCK: 409,
+    STOCK_LIMIT: 409,
     UNKNOWN_SKU: 409,
     MIXED_CURRENCIES: 409,
     ILLEGAL_TRANSITION: 409,
@@ -60,6 +62,7 @@ STATUS_BY_SLUG: Final[Mapping[str, int]] = {
 
 _TITLES: Final[Mapping[str, str]] = {
     INSUFFICIENT_STOCK: "Not enough stock",
+    STOCK_LIMIT: "Stock limit exceeded",
     UNKNOWN_SKU: "Unknown SKU",
     MIXED_CURRENCIES: "Products of different currencies",
     ILLEGAL_TRANSITION: "That move is not allowed",
