@@ -22,7 +22,7 @@ from web.backlog import Backlog, keep_watch
 from web.batcher import TooManyWaitingError
 from web.dashboard.wiring import Dashboard, dashboard
 from web.decisions import Decisions
-from web.exporter import Exporter
+from web.exporter import PatientExporter
 from web.ids import IdMint
 from web.intake import Intake
 from web.metrics import figures
@@ -33,7 +33,9 @@ from web.publisher import Publisher
 from web.rate_limit import ClientLimits
 from web.reading import Reader
 from web.replicas import Replicas
-from web.requests import whole_body
+from web.request_policy import RequestPolicy
+from web.requests import head_only, whole_body
+from web.routing import ExactRouter
 from web.spans import RequestSpans
 from web.telemetry import Telemetry
 from web.tracing import about
@@ -45,15 +47,25 @@ READ_TIMEOUT_MS = 5_000
 
 
 class App(falcon.asgi.App[Any, Any]):
-    """Falcon's, with bodies that come whole or not at all."""
+    """Falcon's, with bodies that come whole or not at all, and HEAD wherever GET is."""
 
     # As Falcon's own, which overrides WSGI's. No coroutine itself: that would cost a microsecond.
     def __call__(  # type: ignore[override]
         self, scope: Any, receive: Any, send: Any
     ) -> Coroutine[Any, Any, None]:
-        if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD"):
-            receive = whole_body(receive)
+        if scope["type"] == "http":
+            if scope["method"] == "HEAD":
+                scope, send = {**scope, "method": "GET"}, head_only(send)
+            elif scope["method"] != "GET":
+                receive = whole_body(receive)
         return super().__call__(scope, receive, send)
+
+    def add_resource(self, path: str, resource: Any) -> None:
+        """Serve a resource; to HEAD, it answers as to GET."""
+        if hasattr(resource, "on_get"):
+            # Named in Allow. None is ever called: see __call__.
+            resource.on_head = resource.on_get
+        self.add_route(path, resource)
 
 
 class Lifecycle:
@@ -113,7 +125,7 @@ def create_app(given: Settings) -> App:
     intake = Intake(given, mint, publisher, reader, backlog)
     replicas = Replicas(given, reader)
     found = Reads(reader, replicas, given.publish_waiting_max)
-    decisions = Decisions(reader)
+    decisions = Decisions(reader, given.publish_waiting_max)
     changes = Changes(intake, decisions, found)
     fitness = health.Health(publisher, reader, backlog)
     keyring = Keyring(reader, given.api_key_cache_s)
@@ -123,7 +135,7 @@ def create_app(given: Settings) -> App:
         intake=intake, decisions=decisions, mint=mint,
     )  # fmt: skip
 
-    exporter = Exporter() if given.web_metrics_port else None
+    exporter = PatientExporter() if given.web_metrics_port else None
     spans = [RequestSpans(Tracing("web", given))] if given.tracing else []
     app = App(
         middleware=[
@@ -131,8 +143,10 @@ def create_app(given: Settings) -> App:
             *spans,
             Lifecycle(publisher, intake, backlog, decisions, fitness, pages, replicas),
             Authentication(keyring, limits.charge),
+            RequestPolicy(),
             pages.middleware,
-        ]
+        ],
+        router=ExactRouter(),
     )
     app.req_options.strip_url_path_trailing_slash = False
     app.req_options.keep_blank_qs_values = True
@@ -143,7 +157,7 @@ def create_app(given: Settings) -> App:
 
     routes = {**_api(changes, found, mint), "/readyz": health.Ready(fitness), **pages.routes}
     for path, resource in routes.items():
-        app.add_route(path, resource)
+        app.add_resource(path, resource)
     return app
 
 

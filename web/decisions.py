@@ -2,13 +2,16 @@
 
 import asyncio
 import logging
+import time
+from collections.abc import Sequence
+from itertools import islice
 
 import peewee
 
 from models.queries import reads
 from models.queries.reads import FoundCommand
 from models.rules.order_status import PENDING
-from web.reading import Reader
+from web.reading import READ_BATCH_MAX, Reader
 
 logger = logging.getLogger(__name__)
 
@@ -19,10 +22,12 @@ PAUSE_S = 0.5
 
 
 class Decisions:
-    """Tells when commands are decided, and how."""
+    """Tells when commands are decided, and how. waiting_max: commands that may wait at once."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, waiting_max: int) -> None:
         self._reader = reader
+        self._waiting_max = waiting_max
+        #: Those that were asked for longest ago come first.
         self._waiting: dict[str, list[asyncio.Future[FoundCommand]]] = {}
         self._polling: asyncio.Task[None] | None = None
         self._stopping = False
@@ -36,41 +41,63 @@ class Decisions:
 
     async def wait(self, command_id: str, seconds: float) -> FoundCommand | None:
         """The outcome of a command, None if there is none within so many seconds."""
-        if self._stopping:
-            return None
-        future: asyncio.Future[FoundCommand] = asyncio.get_running_loop().create_future()
-        waiting = self._waiting.setdefault(command_id, [])
-        waiting.append(future)
+        return (await self.wait_all([command_id], seconds)).get(command_id)
+
+    async def wait_all(self, command_ids: Sequence[str], seconds: float) -> dict[str, FoundCommand]:
+        """By id, the outcomes that there are within so many seconds, or when all are there.
+
+        None, and at once, where more would wait than may.
+        """
+        if self._stopping or len(self._waiting) + len(command_ids) > self._waiting_max:
+            return {}
+        loop = asyncio.get_running_loop()
+        futures: dict[str, asyncio.Future[FoundCommand]] = {
+            id_: loop.create_future() for id_ in command_ids
+        }
+        for id_, future in futures.items():
+            self._waiting.setdefault(id_, []).append(future)
         if self._polling is None:
             self._polling = asyncio.create_task(self._poll())
         try:
-            async with asyncio.timeout(seconds):
-                await asyncio.wait([future])
-        except TimeoutError:
-            return None
+            await asyncio.wait(futures.values(), timeout=seconds)
         finally:
-            if future in waiting:
-                waiting.remove(future)
-            if not waiting and self._waiting.get(command_id) is waiting:
+            for id_, future in futures.items():
+                self._forget(id_, future)
+        decided = (each for each in futures.items() if each[1].done() and not each[1].cancelled())
+        return {id_: future.result() for id_, future in decided}
+
+    def _forget(self, command_id: str, future: asyncio.Future[FoundCommand]) -> None:
+        waiting = self._waiting.get(command_id, [])
+        if future in waiting:
+            waiting.remove(future)
+            if not waiting:
                 del self._waiting[command_id]
-        return None if future.cancelled() else future.result()
+
+    def _tell(self, command_id: str, outcome: FoundCommand | None) -> None:
+        """Let those go who wait for a command, if it is decided; else it is the others' turn."""
+        waiting = self._waiting.pop(command_id, [])
+        if outcome is None or outcome.status == PENDING:
+            if waiting:
+                self._waiting[command_id] = waiting
+            return
+        for future in waiting:
+            if not future.done():
+                future.set_result(outcome)
 
     async def _poll(self) -> None:
         try:
             while self._waiting:
+                began_at = time.monotonic()
                 try:
-                    ids = list(self._waiting)
+                    ids = list(islice(self._waiting, READ_BATCH_MAX))
                     found = await self._reader.run(reads.commands_by_id, ids)
                 except (peewee.DatabaseError, peewee.InterfaceError) as error:
                     logger.warning("Decisions can't be read: %s", error)
                     await asyncio.sleep(PAUSE_S)
                     continue
                 for command_id, outcome in zip(ids, found, strict=True):
-                    if outcome is None or outcome.status == PENDING:
-                        continue
-                    for future in self._waiting.pop(command_id, []):
-                        if not future.done():
-                            future.set_result(outcome)
-                await asyncio.sleep(POLL_S)
+                    self._tell(command_id, outcome)
+                # To look for many ids takes a while: leave the database some room.
+                await asyncio.sleep(max(POLL_S, (time.monotonic() - began_at) / 2))
         finally:
             self._polling = None

@@ -1,11 +1,14 @@
 """A process's figures in Prometheus' form, added up once a second rather than at every request:
 a value that other processes can read costs microseconds."""
 
+import logging
 from collections.abc import Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from models.host_clock import host_clock
+from web import reserved_files
 from web.metrics import (
     BATCH_COMMANDS,
     PUBLISH_SECONDS,
@@ -14,6 +17,8 @@ from web.metrics import (
     Figures,
     Spread,
 )
+
+logger = logging.getLogger(__name__)
 
 #: Any word can be a method: others share a label, or a client could make as many as it likes.
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -82,6 +87,11 @@ class Exporter:
             "holdfast_replica_lag_seconds", "How far a replica is behind, at most", ("replica",),
             multiprocess_mode="livemax", registry=registry,
         )  # fmt: skip
+        self._clock_ahead_s = Gauge(
+            "holdfast_host_clock_ahead_seconds",
+            "How far this machine's clock is ahead of the database's; negative: behind.",
+            multiprocess_mode="livemostrecent", registry=registry,
+        )  # fmt: skip
         self._in_flight = Gauge(
             "holdfast_http_requests_in_flight", "Requests that are not answered yet",
             multiprocess_mode="livesum", registry=registry,
@@ -119,6 +129,7 @@ class Exporter:
         figures.replica_fallbacks.clear()
         for replica, lag_s in figures.replica_lag_s.items():
             self._lag_s.labels(replica).set(lag_s)
+        self._clock_ahead_s.set(host_clock.ahead_s)
         self._in_flight.set(figures.begun - figures.ended)
         self._viewers.set(figures.sse_viewers)
 
@@ -131,3 +142,25 @@ class Exporter:
         taken = spread.take()
         self._requests.labels(method, route, status).inc(sum(taken[0]))
         self._seconds.labels(route).add(taken)
+
+
+class PatientExporter:
+    """An exporter that is made once its files have room: a full disk costs metrics alone."""
+
+    def __init__(self) -> None:
+        reserved_files.install()
+        self._exporter: Exporter | None = None
+        self._warned = False
+
+    def sync(self, figures: Figures) -> None:
+        """As Exporter has it; what can't be written is warned of once."""
+        try:
+            if self._exporter is None:
+                self._exporter = Exporter()
+            self._exporter.sync(figures)
+        except OSError as error:
+            if not self._warned:
+                logger.warning("No metrics of this process for now: %s", error)
+            self._warned = True
+        else:
+            self._warned = False

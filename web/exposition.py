@@ -4,11 +4,14 @@ Each process writes its figures into files of a folder that the master made; the
 up for whoever asks. So any process may die, and no count goes back.
 """
 
+import logging
 import os
 import shutil
 import tempfile
 import threading
 from typing import Any, Final
+
+logger = logging.getLogger(__name__)
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 TRY_AGAIN_S: Final = 2.0
@@ -24,13 +27,19 @@ class MasterExposition:
         self._closed = threading.Event()
 
     def open_folder(self) -> None:
-        """Make the folder, once for all that a reload does."""
+        """Make the folder, once for all that a reload does. Without one there are no metrics."""
         if self._folder is None:
-            self._folder = tempfile.mkdtemp(prefix="holdfast-web-metrics-")
+            try:
+                self._folder = tempfile.mkdtemp(prefix="holdfast-web-metrics-")
+            except OSError as error:
+                logger.warning("No metrics of the front door: %s", error)
+                return
             os.environ[FOLDER_VARIABLE] = self._folder
 
     def start(self, host: str, port: int) -> None:
         """Listen; a port that is taken is no reason to take no orders."""
+        if self._folder is None:
+            return
         from prometheus_client.multiprocess import MultiProcessCollector  # noqa: PLC0415
 
         from actors.exposition import Exposition  # noqa: PLC0415

@@ -1,17 +1,26 @@
 """gunicorn's settings for the front door."""
 
+import os
 import resource
+import sys
 from typing import Any
 
-from config import settings
+from actors import logs
+from config import SettingsError, settings
+from config.addresses import check_can_listen, in_url
 from web.exposition import exposition
 from web.gunicorn_log import WebLogger
 
-_settings = settings()
+try:
+    _settings = settings()
+    # gunicorn would take a name for IPv4 alone, and says of neither which setting it is.
+    _address = check_can_listen(_settings.host, _settings.port, host_name="HOST", port_name="PORT")
+except SettingsError as error:
+    sys.exit(logs.refuse("web", error))
 if _settings.web_metrics_port:
     exposition.open_folder()
 
-bind = f"{_settings.host}:{_settings.port}"
+bind = f"{in_url(_address)}:{_settings.port}"
 workers = _settings.web_concurrency
 worker_class = "web.protocol.WebWorker"
 backlog = 2048
@@ -22,6 +31,9 @@ graceful_timeout = 10
 loglevel = _settings.log_level
 logger_class = WebLogger
 accesslog = None
+# Each process touches a file there every second: on a disk that hangs or is full it would not.
+_memory = "/dev/shm"  # noqa: S108 - each file is its own  # nosec B108
+worker_tmp_dir = _memory if os.access(_memory, os.W_OK) else None
 errorlog = "-"
 proc_name = "holdfast-web"
 # Its socket would lie outside the checkout, shared by all of a user's gunicorns.

@@ -24,10 +24,11 @@ from models.queries import reads
 from models.queries.reads import KeyRecall, KeyUse
 from web.backlog import Backlog
 from web.batcher import Batcher, TooManyWaitingError
+from web.broken_rules import broken_rules
 from web.ids import COMMAND, ORDER, IdMint
 from web.metrics import figures
-from web.problems import Problem, from_validation, unavailable
-from web.publisher import CannotPublishError, Publisher
+from web.problems import Problem, breaks_rules, unavailable
+from web.publisher import CannotPublishError, CommandTooLargeError, Publisher
 from web.reading import Reader
 
 KEYS_PER_STATEMENT = 500
@@ -88,7 +89,9 @@ class Intake:
         self._mint = mint
         self._backlog = backlog
         self._waiting_bytes = 0
-        self._publishing: dict[type[Command], Batcher[Sequence[bytes], None]] = {
+        self._publishing: dict[
+            type[Command], Batcher[Sequence[bytes], CommandTooLargeError | None]
+        ] = {
             kind: self._publish_to(publisher, route, given.publish_waiting_max)
             for kind, route in ROUTES.items()
         }
@@ -101,7 +104,7 @@ class Intake:
     @staticmethod
     def _publish_to(
         publisher: Publisher, route: Route, waiting_max: int
-    ) -> Batcher[Sequence[bytes], None]:
+    ) -> Batcher[Sequence[bytes], CommandTooLargeError | None]:
         return Batcher(
             lambda items: publisher.publish_batch(route, items),
             batch_max=MESSAGE_COMMANDS_MAX,
@@ -159,13 +162,17 @@ class Intake:
             raise unavailable("Too many changes wait to be taken")
         self._waiting_bytes += size
         try:
-            await self._publishing[kind].submit(encoded)
+            too_large = await self._publishing[kind].submit(encoded)
         except TooManyWaitingError:
             raise unavailable("Too many changes wait to be taken") from None
         except CannotPublishError as error:
-            raise unavailable(f"It could not be taken for certain: {error}") from None
+            raise unavailable(
+                f"We could not confirm that the request was accepted: {error}"
+            ) from None
         finally:
             self._waiting_bytes -= size
+        if too_large is not None:
+            raise Problem(413, "too-large", "Too large", f"{too_large}.")
 
     async def drain(self) -> None:
         """Return when nothing is on its way to RabbitMQ."""
@@ -237,8 +244,9 @@ def _encoded(wanted: Wanted, id_: str, at: datetime) -> bytes:
     if wanted.origin is not None:
         try:
             msgspec.json.decode(encoded, type=wanted.kind)
-        except msgspec.ValidationError as error:
-            raise from_validation(error) from None
+        except msgspec.ValidationError:
+            document = msgspec.json.decode(encoded)
+            raise breaks_rules(broken_rules(wanted.kind, document)) from None
     return encoded
 
 

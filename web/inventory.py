@@ -6,22 +6,18 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from actors.commands import AdjustStock, CommandId, PutProduct, Sku
+from actors.commands import SKU, AdjustStock, CommandId, PutProduct, Sku
 from models.queries import reads
+from models.rules.currencies import MINOR_UNITS
+from models.rules.reasons import allowed_reasons
 from web.answers import Changes, Reads, send
 from web.intake import Wanted
-from web.problems import invalid, invalid_member, invalid_parameter, not_found
-from web.requests import (
-    check_parameters,
-    idempotency_key,
-    integer,
-    limit,
-    parameter,
-    read_body,
-    read_cursor,
-    write_cursor,
-)
+from web.parameters import InventoryQuery, MovementQuery, cursors
+from web.problems import invalid_member, invalid_parameter, not_found
+from web.requests import idempotency_key, read_body
 from web.types import (
+    ADDRESSABLE,
+    ADDRESSABLE_RULE,
     AdjustmentRequest,
     InventoryPage,
     MovementPage,
@@ -31,17 +27,14 @@ from web.types import (
 )
 from web.views import command_link, inventory_view
 
-_SKU = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_SKU = re.compile(SKU)
+_ADDRESSABLE = re.compile(ADDRESSABLE)
 Location = Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[^\x00]*\Z")]
 
 
-def _check_sku(sku: str) -> str:
-    if _SKU.fullmatch(sku) is None:
-        raise invalid(
-            "A SKU has 1 to 64 of the characters A-Z a-z 0-9 . _ -",
-            [{"parameter": "sku", "detail": "1 to 64 of A-Z a-z 0-9 . _ -"}],
-        )
-    return sku
+def _check_sku(sku: str) -> None:
+    if _ADDRESSABLE.fullmatch(sku) is None:
+        raise invalid_parameter("sku", f"must be {ADDRESSABLE_RULE}")
 
 
 class Product:
@@ -54,9 +47,13 @@ class Product:
         self._decoder = msgspec.json.Decoder(ProductRequest)
 
     async def on_put(self, req: Any, resp: Any, sku: str) -> None:
+        _check_sku(sku)
+        key = idempotency_key(req)
         product = await read_body(req, self._decoder)
-        members = {"sku": _check_sku(sku), **msgspec.structs.asdict(product)}
-        wanted = Wanted(PutProduct, members, idempotency_key(req))
+        if product.currency not in MINOR_UNITS:
+            raise invalid_member("/currency", "must be an active currency of ISO 4217, such as EUR")
+        members = {"sku": sku, **msgspec.structs.asdict(product)}
+        wanted = Wanted(PutProduct, members, key)
         await self._changes.answer(req, resp, wanted, command_link)
 
 
@@ -79,23 +76,23 @@ class InventoryList:
     """GET lists stock, the newest products first."""
 
     scopes: Final = {"GET": ("inventory:read",)}
+    query: Final = {"GET": InventoryQuery}
 
     def __init__(self, found: Reads) -> None:
         self._reads = found
 
     async def on_get(self, req: Any, resp: Any) -> None:
-        check_parameters(req, "prefix", "available_below", "cursor", "limit")
-        prefix = parameter(req, "prefix") or ""
-        if prefix and _SKU.fullmatch(prefix) is None:
-            raise invalid_parameter("prefix", "1 to 64 of A-Z a-z 0-9 . _ -")
-        below = integer(req, "available_below", low=0, high=10**15)
-        size = limit(req)
-        after = read_cursor(req, tuple[datetime, Sku])
-        rows = await self._reads.lists.run(reads.inventory_page, prefix, below, after, size + 1)
+        query: InventoryQuery = req.context.query
+        cursor = cursors(req.path, query)
+        after = cursor.read(query.cursor, tuple[datetime, Sku])
+        size = query.limit
+        rows = await self._reads.lists.run(
+            reads.inventory_page, query.prefix or "", query.available_below, after, size + 1
+        )
         more = len(rows) > size
         rows = rows[:size]
-        cursor = write_cursor((rows[-1].created_at, rows[-1].sku)) if more else None
-        send(resp, InventoryPage([inventory_view(row) for row in rows], cursor))
+        following = cursor.write((rows[-1].created_at, rows[-1].sku)) if more else None
+        send(resp, InventoryPage([inventory_view(row) for row in rows], following))
 
 
 class Adjustments:
@@ -108,10 +105,13 @@ class Adjustments:
         self._decoder = msgspec.json.Decoder(AdjustmentRequest)
 
     async def on_post(self, req: Any, resp: Any, sku: str) -> None:
+        _check_sku(sku)
+        key = idempotency_key(req)
         adjustment = await read_body(req, self._decoder)
         if adjustment.delta == 0:
             raise invalid_member("/delta", "may not be 0")
-        await _adjust(self._changes, req, resp, sku, adjustment.delta, adjustment.reason)
+        wanted = _wanted(sku, adjustment.delta, adjustment.reason, key)
+        await self._changes.answer(req, resp, wanted, command_link)
 
 
 class Reductions:
@@ -124,34 +124,40 @@ class Reductions:
         self._decoder = msgspec.json.Decoder(ReductionRequest)
 
     async def on_post(self, req: Any, resp: Any, sku: str) -> None:
+        _check_sku(sku)
+        key = idempotency_key(req)
         reduction = await read_body(req, self._decoder)
-        await _adjust(self._changes, req, resp, sku, -reduction.quantity, reduction.reason)
+        wanted = _wanted(sku, -reduction.quantity, reduction.reason, key)
+        await self._changes.answer(req, resp, wanted, command_link)
 
 
-async def _adjust(changes: Changes, req: Any, resp: Any, sku: str, delta: int, reason: str) -> None:
-    members = {"sku": _check_sku(sku), "delta": delta, "reason": reason}
-    await changes.answer(
-        req, resp, Wanted(AdjustStock, members, idempotency_key(req)), command_link
-    )
+def _wanted(sku: str, delta: int, reason: str, key: str | None) -> Wanted:
+    """Raises Problem (422): the reason is not one for that direction."""
+    if reason not in (allowed := allowed_reasons(delta)):
+        what = "put units on hand" if delta > 0 else "take units off"
+        raise invalid_member("/reason", f"must be one of {', '.join(allowed)} to {what}")
+    return Wanted(AdjustStock, {"sku": sku, "delta": delta, "reason": reason}, key)
 
 
 class Movements:
     """GET shows the ledger of a product, newest first."""
 
     scopes: Final = {"GET": ("inventory:read",)}
+    query: Final = {"GET": MovementQuery}
 
     def __init__(self, found: Reads) -> None:
         self._reads = found
 
     async def on_get(self, req: Any, resp: Any, sku: str) -> None:
-        check_parameters(req, "cursor", "limit")
+        query: MovementQuery = req.context.query
         if not _SKU.fullmatch(sku) or await self._reads.inventory(sku) is None:
             raise not_found(f"There is no product {sku[:64]}.")
-        size = limit(req)
-        after = read_cursor(req, tuple[datetime, CommandId, Location])
+        size = query.limit
+        cursor = cursors(req.path, query)
+        after = cursor.read(query.cursor, tuple[datetime, CommandId, Location])
         rows = await self._reads.lists.run(reads.movements_page, sku, after, size + 1)
         items = [MovementView(*row) for row in rows[:size]]
         more = len(rows) > size
         last = items[-1] if items else None
-        cursor = write_cursor((last.at, last.command_id, last.location)) if more and last else None
-        send(resp, MovementPage(items, cursor))
+        position = (last.at, last.command_id, last.location) if more and last else None
+        send(resp, MovementPage(items, cursor.write(position) if position else None))

@@ -5,35 +5,28 @@ from typing import Any, Final
 
 import msgspec
 
-from actors.commands import ORDERS_PER_BATCH_MAX, CommandId, MoveOrder, PlaceOrder
+from actors.commands import CommandId, MoveOrder, PlaceOrder
 from models.queries import reads
+from models.queries.order_filter import OrderFilter
+from models.rules.order_status import fits_version
 from web.answers import Changes, Reads, send
 from web.ids import COMMAND, ORDER, IdMint
 from web.intake import Wanted
-from web.problems import Problem, error_of, invalid_member, invalid_parameter, not_found
+from web.parameters import OrderQuery, cursors
+from web.problems import Problem, breaks_rules, invalid_member, not_found
 from web.requests import (
     BATCH_BODY_MAX,
-    check_metadata,
-    check_parameters,
     etag,
     idempotency_key,
-    if_match_version,
-    instant,
-    limit,
+    if_match_versions,
+    metadata_errors,
     none_matches,
-    parameter,
     read_body,
-    read_cursor,
-    write_cursor,
 )
-from web.tracing import tell_trace, traceparent
+from web.tracing import traceparent
 from web.types import (
-    STATUSES,
-    AcceptedOrders,
-    AcceptedView,
     BatchedOrder,
     EventView,
-    Links,
     MoveRequest,
     OrderBatchRequest,
     OrderPage,
@@ -62,6 +55,7 @@ class Orders:
     """POST places an order, GET lists them."""
 
     scopes: Final = {"POST": ("orders:write",), "GET": ("orders:read",)}
+    query: Final = {"GET": OrderQuery}
 
     def __init__(self, changes: Changes, found: Reads) -> None:
         self._changes = changes
@@ -69,29 +63,24 @@ class Orders:
         self._decoder = msgspec.json.Decoder(OrderRequest)
 
     async def on_post(self, req: Any, resp: Any) -> None:
+        key = idempotency_key(req)
         order = await read_body(req, self._decoder)
-        check_metadata(order.metadata)
-        await self._changes.answer(req, resp, _wanted(order, idempotency_key(req)), order_link)
+        if errors := metadata_errors(order.metadata):
+            raise breaks_rules(errors)
+        await self._changes.answer(req, resp, _wanted(order, key), order_link)
 
     async def on_get(self, req: Any, resp: Any) -> None:
-        check_parameters(
-            req, "status", "customer_id", "sku", "placed_after", "placed_before", "cursor", "limit"
-        )
-        status = parameter(req, "status")
-        if status is not None and status not in STATUSES:
-            raise invalid_parameter("status", f"one of {', '.join(STATUSES)}")
-        wanted = reads.OrderFilter(
-            status,
-            parameter(req, "customer_id"),
-            parameter(req, "sku"),
-            instant(req, "placed_after"),
-            instant(req, "placed_before"),
-        )
-        size = limit(req)
-        after = read_cursor(req, tuple[datetime, CommandId])
+        query: OrderQuery = req.context.query
+        wanted = OrderFilter(
+            query.status, query.customer_id, query.sku, query.placed_after, query.placed_before,
+            query.updated_after,
+        )  # fmt: skip
+        cursor = cursors(req.path, query)
+        after = cursor.read(query.cursor, tuple[datetime, CommandId])
+        size = query.limit
         found, last = await self._reads.lists.run(reads.orders_page, wanted, after, size)
         items = [order_view(id_, order) for id_, order in found]
-        send(resp, OrderPage(items, write_cursor(last) if last else None))
+        send(resp, OrderPage(items, cursor.write(last) if last else None))
 
 
 class OrderBatches:
@@ -104,42 +93,17 @@ class OrderBatches:
         self._decoder = msgspec.json.Decoder(OrderBatchRequest)
 
     async def on_post(self, req: Any, resp: Any) -> None:
-        batch = await read_body(
-            req, self._decoder, bytes_max=BATCH_BODY_MAX, every_error=_errors_in_batch
-        )
         key = idempotency_key(req)
+        batch = await read_body(req, self._decoder, BATCH_BODY_MAX)
+        if errors := _errors_in_batch(batch.orders):
+            raise breaks_rules(errors)
         parent = traceparent(req)
         wanted = []
         for index, order in enumerate(batch.orders):
-            check_metadata(order.metadata, f"/orders/{index}/metadata")
             own_key = f"/orders/{index}/idempotency_key" if order.idempotency_key else None
             wanted.append(_wanted(order, _key_in_batch(order, key, index), own_key, parent))
-        _refuse_keys_twice(batch.orders)
         taken = await self._changes.intake.take_all(req.context.client, wanted, key)
-        tell_trace(req, resp, taken[0].id)
-        if all(one.replayed for one in taken):
-            resp.set_header("Idempotent-Replayed", "true")
-        views = [AcceptedView(one.id, Links(self=order_link(one.id))) for one in taken]
-        send(resp, AcceptedOrders(views), status=202)
-
-
-def _errors_in_batch(body: bytes) -> list[dict[str, str]]:
-    """What is wrong with each order of a batch, one error an order."""
-    errors = []
-    for index, raw in enumerate(_raw_orders.decode(body).orders[:ORDERS_PER_BATCH_MAX]):
-        try:
-            _one_order.decode(raw)
-        except msgspec.ValidationError as error:
-            errors.append(error_of(error, f"/orders/{index}"))
-    return errors
-
-
-class _RawOrders(msgspec.Struct):
-    orders: list[msgspec.Raw]
-
-
-_raw_orders = msgspec.json.Decoder(_RawOrders)
-_one_order = msgspec.json.Decoder(BatchedOrder)
+        await self._changes.answer_batch(req, resp, taken)
 
 
 def _key_in_batch(order: BatchedOrder, key: str | None, index: int) -> str | None:
@@ -149,19 +113,26 @@ def _key_in_batch(order: BatchedOrder, key: str | None, index: int) -> str | Non
     return f"{key}\n{index}"
 
 
-def _refuse_keys_twice(orders: list[BatchedOrder]) -> None:
-    seen: set[str] = set()
+def _errors_in_batch(orders: list[BatchedOrder]) -> list[dict[str, str]]:
+    """What no type can say of the orders of a batch."""
+    errors = []
+    keys: set[str] = set()
     for index, order in enumerate(orders):
+        errors += metadata_errors(order.metadata, f"/orders/{index}/metadata")
         key = order.idempotency_key
-        if key is not None and key in seen:
-            raise invalid_member(f"/orders/{index}/idempotency_key", "is in this batch twice")
-        seen.add(key or "")
+        if key in keys:
+            pointer = f"/orders/{index}/idempotency_key"
+            errors.append({"pointer": pointer, "detail": "appears more than once in this batch"})
+        elif key is not None:
+            keys.add(key)
+    return errors
 
 
 class Order:
     """GET shows an order, PATCH moves it to another status."""
 
     scopes: Final = {"GET": ("orders:read",), "PATCH": ("orders:write",)}
+    conditions: Final = {"PATCH": ("If-Match",)}
 
     def __init__(self, changes: Changes, found: Reads, mint: IdMint) -> None:
         self._changes = changes
@@ -170,23 +141,26 @@ class Order:
         self._decoder = msgspec.json.Decoder(MoveRequest)
 
     async def on_get(self, req: Any, resp: Any, order_id: str) -> None:
+        self._check_id(order_id)
         view = await self._view(order_id)
-        if view.version is not None:
-            tag = etag(view.version)
+        _check_version(view, if_match_versions(req))
+        tag = None if view.version is None else etag(view.version)
+        if tag is not None:
             resp.set_header("ETag", tag)
-            if not none_matches(req, tag):
-                resp.status = 304
-                return
-        send(resp, view)
+        if none_matches(req, tag):
+            send(resp, view)
+        else:
+            resp.status = 304
 
     async def on_patch(self, req: Any, resp: Any, order_id: str) -> None:
+        self._check_id(order_id)
+        key = idempotency_key(req)
+        if_version = if_match_versions(req)
         move = await read_body(req, self._decoder)
         if move.restock is not msgspec.UNSET and move.status != "returned":
             raise invalid_member("/restock", "goes with status returned only")
-        if_version = if_match_version(req)
-        key = idempotency_key(req)
         try:
-            await self._check_movable(order_id, if_version)
+            _check_version(await self._view(order_id), if_version)
         except Problem as problem:
             # What was moved under this key was moved, whatever became of the order since.
             if problem.status not in (410, 412) or not await self._is_replay(
@@ -201,15 +175,6 @@ class Order:
         }
         await self._changes.answer(req, resp, Wanted(MoveOrder, members, key), command_link)
 
-    async def _check_movable(self, order_id: str, if_version: int | None) -> None:
-        view = await self._view(order_id)
-        # Versions only grow: what is stale now stays stale.
-        if if_version is not None and view.version not in (None, if_version):
-            raise Problem(
-                412, "precondition-failed", "The order has changed",
-                f"The order is at version {view.version}. Read it again.",
-            )  # fmt: skip
-
     async def _is_replay(self, client: str, key: str | None) -> bool:
         """Whether the move under this key is decided already."""
         if key is None:
@@ -217,10 +182,21 @@ class Order:
         digest = self._mint.key_digest(client, key)
         return await self._reads.command(self._mint.from_key(COMMAND, digest)) is not None
 
-    async def _view(self, order_id: str) -> OrderView:
+    def _check_id(self, order_id: str) -> None:
         if not self._mint.is_ours(ORDER, order_id):
             raise not_found(f"There is no order {order_id[:64]}.")
+
+    async def _view(self, order_id: str) -> OrderView:
         return order_view(order_id, await self._reads.order(order_id))
+
+
+def _check_version(view: OrderView, if_version: int | tuple[int, ...] | None) -> None:
+    """Raises Problem (412) for a stale one: versions only grow, so what is stale now stays so."""
+    if view.version is not None and not fits_version(view.version, if_version):
+        raise Problem(
+            412, "precondition-failed", "The order has changed",
+            f"The order is at version {view.version}. Read it again.",
+        )  # fmt: skip
 
 
 class OrderEvents:

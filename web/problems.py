@@ -1,7 +1,6 @@
 """Errors as problem documents (RFC 9457): what is wrong, where, and what to do. Never a trace."""
 
 import logging
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,6 +49,15 @@ def not_found(detail: str) -> Problem:
     return Problem(404, "not-found", "Not found", detail)
 
 
+def nothing_at(path: str, *, slashes: bool = False) -> Problem:
+    """The answer at an address that is none of ours. slashes: one is doubled or escaped."""
+    if slashes:
+        return not_found(f"There is nothing at {path}. Write each slash once, and not as %2F.")
+    without = path.rstrip("/")
+    slash = f" Addresses end without a slash: {without}" if without and without != path else ""
+    return not_found(f"There is nothing at {path}.{slash}")
+
+
 class Gone(Problem):
     """An order that was taken away with its month."""
 
@@ -63,14 +71,25 @@ def invalid(detail: str, errors: list[dict[str, str]]) -> Problem:
     return Problem(422, "invalid-request", "The request breaks a rule", detail, errors=errors)
 
 
+def breaks_rules(errors: list[dict[str, str]]) -> Problem:
+    """A request that breaks rules; errors: as of `invalid`, one or more."""
+    first = errors[0]
+    if "parameter" in first:
+        where = first["parameter"] or "a parameter without a name"
+    else:
+        where = first["pointer"] or "the body"
+    more = f" ({len(errors) - 1} more in errors)" if len(errors) > 1 else ""
+    return invalid(f"{where}: {first['detail']}{more}", errors)
+
+
 def invalid_parameter(name: str, detail: str) -> Problem:
     """A query parameter or header that breaks a rule."""
-    return invalid(f"{name}: {detail}", [{"parameter": name, "detail": detail}])
+    return breaks_rules([{"parameter": name, "detail": detail}])
 
 
 def invalid_member(pointer: str, detail: str) -> Problem:
     """A member of the body, by its JSON pointer, that breaks a rule."""
-    return invalid(f"{pointer or 'the body'}: {detail}", [{"pointer": pointer, "detail": detail}])
+    return breaks_rules([{"pointer": pointer, "detail": detail}])
 
 
 def unavailable(detail: str, *, retry_after_s: int = 1) -> Problem:
@@ -96,36 +115,10 @@ def decided_against(document: dict[str, Any], command_id: str) -> Problem:
     return problem
 
 
-_AT = re.compile(r" - at (`key` in )?`\$?(?P<path>[^`]*)`$")
-_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
-
-
-def from_validation(error: msgspec.ValidationError) -> Problem:
-    """A body that breaks a rule, by msgspec's complaint."""
-    where = error_of(error)
-    return invalid_member(where["pointer"], where["detail"])
-
-
-def error_of(error: msgspec.ValidationError, prefix: str = "") -> dict[str, str]:
-    """msgspec's complaint; its path `$.lines[0].quantity` is the pointer `/lines/0/quantity`."""
-    text = str(error)
-    match = _AT.search(text)
-    steps = _STEP.findall(match["path"]) if match else []
-    pointer = prefix + "".join(f"/{name or index}" for name, index in steps if index != "...")
-    detail = text[: match.start()] if match else text
-    unknown = _UNKNOWN.search(detail)
-    if unknown:
-        pointer += "/" + unknown[1].replace("~", "~0").replace("/", "~1")
-    return {"pointer": pointer, "detail": detail.replace("`", "")}
-
-
-_UNKNOWN = re.compile(r"unknown field `(.*)`$", re.DOTALL)
-
 _SLUGS = {
     400: ("bad-request", "Bad request"),
     401: ("unauthorized", "Not signed in"),
     403: ("forbidden", "Not allowed"),
-    404: ("not-found", "Not found"),
     405: ("method-not-allowed", "Method not allowed"),
     413: ("too-large", "Too large"),
     415: ("unsupported-media-type", "Unsupported media type"),
@@ -151,10 +144,14 @@ async def answer(req: Any, resp: Any, problem: Problem, _params: Any) -> None:
 
 async def _on_http_error(req: Any, resp: Any, error: falcon.HTTPError, params: Any) -> None:
     slug, title = _SLUGS.get(error.status_code, ("bad-request", "Bad request"))
-    detail = error.description or {
-        404: f"There is nothing at {req.path}.",
-        405: f"{req.method} is not a method of {req.path}.",
-    }.get(error.status_code, error.title or title)
+    if error.status_code == 404:
+        await answer(req, resp, nothing_at(req.path), params)
+        return
+    detail = error.description or (
+        f"{req.method} is not a method of {req.path}."
+        if error.status_code == 405
+        else error.title or title
+    )
     headers = dict(error.headers or {})
     problem = Problem(error.status_code, slug, title, str(detail), headers=headers)
     await answer(req, resp, problem, params)

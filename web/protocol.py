@@ -1,6 +1,7 @@
 """HTTP/1.1 by uvicorn and llhttp, with the bounds that they leave to others."""
 
 import asyncio
+from http import HTTPStatus
 from typing import Any, Final
 from uuid import uuid4
 
@@ -9,7 +10,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn_worker import UvicornWorker
 
 from config import settings
-from web.framing import fault
+from web.expectation import LateContinue
+from web.framing import fault, repeated
 from web.metrics import figures
 
 #: Request line and headers together.
@@ -21,6 +23,17 @@ TAKE_TIMEOUT_S: Final = 30.0
 PIPELINED_MAX: Final = 16
 #: A whole message: the largest body there is, and room for the way chunks are written.
 MESSAGE_BYTES_MAX: Final = 6 * 1024 * 1024
+
+#: By status, the type of a problem and its title.
+_PROBLEMS: Final = {
+    400: ("bad-request", "Bad request"),
+    408: ("request-timeout", "Request timed out"),
+    413: ("too-large", "Too large"),
+    431: ("headers-too-large", "Headers too large"),
+    503: ("unavailable", "It can't be taken now"),
+}
+#: The same request may be taken later: it was not the request that was wrong.
+_AGAIN: Final = (408, 503)
 
 
 class RefusedError(Exception):
@@ -46,7 +59,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         if len(self.connections) > settings().connections_max:
-            self._refuse(503, "unavailable", "Too many connections; try again.")
+            self._refuse(503, "Too many connections; try again.")
             return
         self._start_timer(settings().header_timeout_s)
 
@@ -76,7 +89,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if not self._head_done:
             self._head_bytes += len(data)
         if self._message_bytes > MESSAGE_BYTES_MAX:
-            self._refuse(413, "too-large", "The request is larger than any may be.")
+            self._refuse(413, "The request is larger than any may be.")
             return
         super().data_received(data)
         if self._ended or not self._message_bytes:
@@ -100,27 +113,44 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._head_done = True
         self._stop_timer()
-        self._check_head()
+        by_name = dict(self.headers)
+        self._check_head(by_name)
         if self._ended:
             raise RefusedError
-        super().on_headers_complete()
+        if b"expect" in by_name:
+            self._expect()
+        else:
+            super().on_headers_complete()
         self._body_due = True
         if self.parser.should_upgrade():  # the parser reads nothing that follows
             self.cycle.keep_alive = False
 
-    def _check_head(self) -> None:
+    def _expect(self) -> None:
+        """Begin with a request whose client waits to hear; of 100 Continue not in HTTP/1.0."""
+        self.expect_100_continue &= self.parser.get_http_version() == "1.1"
+        app = self.app
+        late = LateContinue(app)
+        self.app = late
+        super().on_headers_complete()
+        self.app = app
+        late.cycle = self.cycle
+
+    def _check_head(self, by_name: dict[bytes, bytes]) -> None:
         # The bytes counted may contain a body, too: only then is it worth a closer look.
         too_long = self._head_bytes > HEAD_BYTES_MAX and self._head_size() > HEAD_BYTES_MAX
         if len(self.pipeline) >= PIPELINED_MAX:
-            self._refuse(400, "bad-request", "Too many requests at once on one connection.")
+            self._refuse(400, "Too many requests at once on one connection.")
         elif too_long or len(self.headers) > HEADERS_MAX:
             self._refuse_head()
-        elif wrong := self._fault():
-            self._refuse(400, "bad-request", wrong)
+        elif wrong := self._fault(by_name):
+            self._refuse(400, wrong)
 
-    def _fault(self) -> str:
+    def _fault(self, by_name: dict[bytes, bytes]) -> str:
         version, upgrade = self.parser.get_http_version(), self.parser.should_upgrade()
-        return fault(version, self.url, self.headers, upgrade=upgrade)
+        wrong = fault(version, self.url, self.headers, upgrade=upgrade)
+        if not wrong and len(by_name) < len(self.headers):
+            wrong = repeated(self.headers)
+        return wrong
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
@@ -142,23 +172,23 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.pipeline:  # it is not its turn, so nothing of it is read
             self._start_timer(settings().body_timeout_s)
             return
-        self._refuse(408, "request-timeout", "The request did not come in time.")
+        self._refuse(408, "The request did not come in time.")
 
-    def send_400_response(self, msg: str) -> None:
-        """What uvicorn answers to bytes that are no HTTP, as a problem like any other."""
-        self._refuse(400, "bad-request", msg)
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words
+        """Answer bytes that are no HTTP with a problem like any other."""
+        self._refuse(400, "The request is not valid HTTP/1.1 (RFC 9112).")
 
     def _head_size(self) -> int:
         return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 
     def _refuse_head(self) -> None:
         self._refuse(
-            431, "headers-too-large",
+            431,
             f"Request line and headers may have {HEAD_BYTES_MAX // 1024} KiB and {HEADERS_MAX} "
             "headers.",
         )  # fmt: skip
 
-    def _refuse(self, status: int, slug: str, detail: str) -> None:
+    def _refuse(self, status: int, detail: str) -> None:
         """End the connection: with an answer, where no other one is due before it."""
         if self._ended or self.transport.is_closing():
             return
@@ -166,7 +196,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_timer()
         figures.refused[status] += 1
         if self._is_next():
-            self._answer(status, slug, detail)
+            self._answer(status, detail)
 
     def _is_next(self) -> bool:
         """Whether the client takes what is written now for the answer to what is refused.
@@ -190,14 +220,16 @@ class BoundedProtocol(HttpToolsProtocol):
         """In a waiting request's place: once it is its turn, there is nothing to say."""
         self.transport.close()
 
-    def _answer(self, status: int, slug: str, detail: str) -> None:
+    def _answer(self, status: int, detail: str) -> None:
         # Nothing of a request is certain yet, not even a trace that it may name.
         trace_id = uuid4().hex
-        problem = {"type": f"/problems/{slug}", "title": detail, "status": status, "detail": detail}
+        slug, title = _PROBLEMS[status]
+        problem = {"type": f"/problems/{slug}", "title": title, "status": status, "detail": detail}
         body = msgspec.json.encode({**problem, "trace_id": trace_id})
+        again = "Retry-After: 1\r\n" if status in _AGAIN else ""
         self.transport.write(
-            f"HTTP/1.1 {status} Refused\r\nContent-Type: application/problem+json\r\n"
-            f"Content-Length: {len(body)}\r\nRetry-After: 1\r\n"
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
+            f"Content-Type: application/problem+json\r\nContent-Length: {len(body)}\r\n{again}"
             f"Trace-Id: {trace_id}\r\nConnection: close\r\n\r\n".encode()
             + body
         )

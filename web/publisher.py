@@ -7,6 +7,7 @@ a deadline is a plain time-out. It is made again, with back-off, whenever it is 
 import asyncio
 import logging
 import random
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -18,8 +19,17 @@ import pika.exceptions
 from dramatiq.message import Message, generate_unique_id
 from pika.adapters.asyncio_connection import AsyncioConnection
 
+from actors import access
+from actors.access import RightMissing
 from actors.broker import declarations
-from actors.commands import MESSAGE_BYTES_MAX, MESSAGE_COMMANDS_MAX, ROUTES, Route, join
+from actors.commands import (
+    ENVELOPE_BYTES_MAX,
+    MESSAGE_BYTES_MIN,
+    MESSAGE_COMMANDS_MAX,
+    ROUTES,
+    Route,
+    join,
+)
 from actors.mismatch import QueueMismatch, explain, is_mismatch
 from actors.nodes import connection_parameters, in_any_order
 from config import Settings
@@ -37,6 +47,9 @@ PERSISTENT = 2
 NOBODY = "holdfast.nobody"
 
 
+#: What RabbitMQ says of a message that is too large, and how large one may be.
+LARGER = "is larger than"
+LIMIT = re.compile(r"larger than [a-z ]*(\d+)")
 #: Who does not say by then how long a queue is has other things to do.
 LOOK_DEADLINE_S = 2.0
 #: A queue that refuses with less than this share of what it may hold is not full.
@@ -55,6 +68,24 @@ class QueueRefusesError(CannotPublishError):
     """A queue did not take a message, most often because it is full."""
 
 
+class MessageTooLargeError(CannotPublishError):
+    """RabbitMQ closed the channel, for a message on it was larger than it takes."""
+
+
+class LimitTooLowError(CannotPublishError):
+    """RabbitMQ takes no message as large as an order may be; someone has to act."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"RabbitMQ's max_message_size is less than the {MESSAGE_BYTES_MIN} bytes that an order "
+            "may take. Nothing is accepted until it is raised (docs/deploy/rabbitmq.md)"
+        )
+
+
+class CommandTooLargeError(CannotPublishError):
+    """One command alone is more than RabbitMQ takes: it never will be published."""
+
+
 class Publisher:
     """Publishes batches of commands. One per process, on its event loop."""
 
@@ -67,8 +98,12 @@ class Publisher:
         self._ready = False
         self._blocked = False
         self._closing = False
-        self._mismatch: QueueMismatch | None = None
+        # What only people can mend.
+        self._mismatch: QueueMismatch | RightMissing | LimitTooLowError | None = None
+        # RabbitMQ's own limit may be lower; it says so once it was passed.
+        self._bytes_max = given.message_bytes_max
         self._lost = asyncio.Event()
+        self._opened = asyncio.Event()
         self._tag = 0
         self._unconfirmed: dict[int, asyncio.Future[None]] = {}
         self._returned: set[int] = set()
@@ -92,13 +127,37 @@ class Publisher:
             self._keeper.cancel()
         self._drop("the front door is closing")
 
-    async def publish_batch(self, route: Route, items: Sequence[Sequence[bytes]]) -> list[None]:
-        """Publish encoded commands; each item, one caller's, stays in one message.
+    async def publish_batch(
+        self, route: Route, items: Sequence[Sequence[bytes]]
+    ) -> list[CommandTooLargeError | None]:
+        """Publish encoded commands; each item, one caller's, stays in one message if it fits.
 
-        Returns once all are confirmed. Raises CannotPublishError; some may be published then.
+        Returns once all are confirmed, but for items that RabbitMQ never takes: those have an
+        error. Raises CannotPublishError; some may be published then.
         """
-        await asyncio.gather(*(self._publish(route, group) for group in _messages(items)))
-        return [None] * len(items)
+        try:
+            return await self._publish_all(route, items)
+        except MessageTooLargeError:
+            # What was on the channel with it, too. It is known by now how large they may be; what
+            # is published twice takes effect once.
+            await self._until_ready()
+            return await self._publish_all(route, items)
+
+    async def _publish_all(
+        self, route: Route, items: Sequence[Sequence[bytes]]
+    ) -> list[CommandTooLargeError | None]:
+        messages, errors = _pack(items, self._bytes_max - ENVELOPE_BYTES_MAX)
+        await asyncio.gather(*(self._publish(route, message) for message in messages))
+        return (
+            [errors.get(number) for number in range(len(items))] if errors else [None] * len(items)
+        )
+
+    async def _until_ready(self) -> None:
+        try:
+            async with asyncio.timeout(self._settings.publish_deadline_s):
+                await self._opened.wait()
+        except TimeoutError:
+            raise CannotPublishError("there is no connection to RabbitMQ") from None
 
     async def length(self, queue: str) -> int | None:
         """Messages that wait in a queue; None where RabbitMQ does not say so in time."""
@@ -210,13 +269,15 @@ class Publisher:
             try:
                 async with asyncio.timeout(OPEN_DEADLINE_S):
                     await self._open_unless_lost()
-            except QueueMismatch as error:
+            except (QueueMismatch, RightMissing, LimitTooLowError) as error:
                 logger.error("%s", error)  # noqa: TRY400 - it says all there is to say
-                self._drop("a queue differs")
+                self._drop("someone has to act")
                 await asyncio.sleep(MISMATCH_PAUSE_S)
                 continue
             except Exception as error:  # whatever it is, this loop must not end
-                logger.warning("RabbitMQ can't be reached: %s", error or type(error).__name__)
+                # A size just learned has been said.
+                if not isinstance(error, MessageTooLargeError):
+                    logger.warning("RabbitMQ can't be reached: %s", error or type(error).__name__)
                 self._drop("it did not open")
                 await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))
                 pause_s = min(pause_s * 2, RECONNECT_MAX_S)
@@ -226,17 +287,21 @@ class Publisher:
             await asyncio.sleep(RECONNECT_MIN_S)
 
     async def _open_unless_lost(self) -> None:
-        """As `_open`, but for a connection that is lost meanwhile nobody waits."""
+        """As `_open`, but for a connection that is lost meanwhile nobody waits.
+
+        Raises what only people can mend, where that is why it was lost.
+        """
+        self._mismatch = None
         opening, lost = asyncio.create_task(self._open()), asyncio.create_task(self._lost.wait())
         try:
             await asyncio.wait([opening, lost], return_when=asyncio.FIRST_COMPLETED)
-            if not opening.done():
-                raise self._mismatch or CannotPublishError("the connection was lost again")
-            await opening
+            again = CannotPublishError("the connection was lost again")
+            error = opening.exception() if opening.done() else again
+            if error is not None:
+                raise self._mismatch or error
         finally:
             opening.cancel()
             lost.cancel()
-            self._mismatch = None
 
     async def _open(self) -> None:
         loop = asyncio.get_running_loop()
@@ -272,10 +337,11 @@ class Publisher:
         )
         # RabbitMQ tells a connection that it is blocked once that publishes, and not before: only
         # a confirm, here of a message to nobody, shows that it takes any. (One without a body would
-        # be confirmed all the same.)
-        await self._send(NOBODY, b"?", mandatory=False)
+        # be confirmed all the same.) It is as large as any, to learn whether RabbitMQ takes that.
+        await self._send(NOBODY, bytes(self._bytes_max), mandatory=False)
         self._blocked = False
         self._ready = True
+        self._opened.set()
         node = connection.params
         logger.info("Connected to RabbitMQ at %s:%s.", node.host, node.port)
 
@@ -314,26 +380,52 @@ class Publisher:
             logger.warning("RabbitMQ %s publishers.", "blocks" if blocked else "takes")
 
     def _on_channel_closed(self, channel: Any, reason: Any) -> None:
-        if channel is self._channel:
-            if is_mismatch(reason):
-                self._mismatch = QueueMismatch(explain(reason))
-            self._drop(str(reason))
+        if channel is not self._channel:
+            return
+        if LARGER in str(reason):
+            self._learn_size(str(reason))
+            self._drop(str(reason), MessageTooLargeError("RabbitMQ accepts only smaller messages"))
+            return
+        if is_mismatch(reason):
+            self._mismatch = QueueMismatch(explain(reason))
+        if access.is_refused(reason):
+            self._mismatch = RightMissing(access.explain(reason, "configure or read"))
+        self._drop(str(reason))
+
+    def _learn_size(self, reason: str) -> None:
+        """How large a message RabbitMQ takes; where it does not say so, half as large as tried.
+
+        Too low a limit is not kept to: the next connection asks anew, for it has to be raised.
+        """
+        said = LIMIT.search(reason)
+        known = int(said[1]) if said else self._bytes_max // 2
+        if known < MESSAGE_BYTES_MIN:
+            self._mismatch = LimitTooLowError()
+            return
+        self._bytes_max = min(known, self._bytes_max)
+        logger.warning(
+            "RabbitMQ accepts messages of at most %d bytes (its max_message_size); ours will fit. "
+            "Workers must be told: set MESSAGE_BYTES_MAX.", self._bytes_max,
+        )  # fmt: skip
 
     def _on_connection_closed(self, connection: Any, reason: Any) -> None:
         if connection is self._connection:
             self._drop(str(reason))
 
-    def _drop(self, why: str) -> None:
-        """Forget the connection and fail what waits on it."""
+    def _drop(self, why: str, error: CannotPublishError | None = None) -> None:
+        """Forget the connection and fail what waits on it, with the error."""
         connection, self._connection = self._connection, None
         if connection is not None and not self._closing:
             logger.warning("Lost RabbitMQ: %s", why)
         self._ready, self._channel, self._looking = False, None, None
+        self._opened.clear()
         waiting, self._unconfirmed = self._unconfirmed, {}
         self._returned.clear()
         for future in waiting.values():
             if not future.done():
-                future.set_exception(CannotPublishError("the connection to RabbitMQ was lost"))
+                future.set_exception(
+                    error or CannotPublishError("the connection to RabbitMQ was lost")
+                )
         if connection is not None and not (connection.is_closed or connection.is_closing):
             connection.close()
         self._lost.set()
@@ -361,20 +453,32 @@ async def _call(start: Any) -> Any:
     return await done
 
 
-def _messages(items: Sequence[Sequence[bytes]]) -> list[list[bytes]]:
-    """Items packed into messages, within the limits of a message, none torn apart."""
+def _pack(
+    items: Sequence[Sequence[bytes]], room: int
+) -> tuple[list[list[bytes]], dict[int, CommandTooLargeError]]:
+    """Items packed into few messages, within the limits of one; room: bytes of its commands.
+
+    None is torn apart but what is too large for a message of its own, and that goes on in the next
+    one. Of items with a command that is too large alone, by their numbers, the errors instead.
+    """
     messages: list[list[bytes]] = []
-    size = 0
-    for item in items:
-        item_size = sum(map(len, item))
-        full = (
-            not messages
-            or len(messages[-1]) + len(item) > MESSAGE_COMMANDS_MAX
-            or size + item_size > MESSAGE_BYTES_MAX
-        )
-        if full:
-            messages.append([])
-            size = 0
-        messages[-1].extend(item)
-        size += item_size
-    return messages
+    errors: dict[int, CommandTooLargeError] = {}
+    batch: list[bytes] = []
+    # Nothing fits behind the last message, for there is none yet.
+    used = room
+    for number, item in enumerate(items):
+        # With the comma behind each.
+        size = sum(map(len, item)) + len(item)
+        if size > room and (largest := max(map(len, item)) + 1) > room:
+            errors[number] = CommandTooLargeError(
+                f"The encoded command is {largest} bytes; RabbitMQ accepts at most {room}"
+            )
+            continue
+        parts = ((item, size),) if size <= room else [([each], len(each) + 1) for each in item]
+        for part, part_size in parts:
+            if used + part_size > room or len(batch) + len(part) > MESSAGE_COMMANDS_MAX:
+                batch, used = [], 0
+                messages.append(batch)
+            batch += part
+            used += part_size
+    return messages, errors

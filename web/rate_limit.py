@@ -10,23 +10,35 @@ from typing import Any
 
 from limits import RateLimitItem, parse
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
-from limits.errors import StorageError
+from limits.errors import ConfigurationError, StorageError
 from limits.storage import storage_from_string
 
+from config import SettingsError
 from models.queries.api_keys import Key
 from web.problems import Problem
 
 logger = logging.getLogger(__name__)
 
 
+def limiter(storage_url: str) -> SlidingWindowCounterRateLimiter:
+    """Counts hits where RATE_LIMIT_STORAGE_URL says. Raises SettingsError."""
+    # The library's own choice for Redis is another client than that of the extra `redis`.
+    client = {"implementation": "redispy"} if storage_url.startswith("async+redis") else {}
+    try:
+        storage: Any = storage_from_string(storage_url, wrap_exceptions=True, **client)
+    except ConfigurationError:
+        raise SettingsError(
+            "RATE_LIMIT_STORAGE_URL names a Redis, and Redis' client is not installed: install "
+            "requirements-extras.txt (docs/observability.md)."
+        ) from None
+    return SlidingWindowCounterRateLimiter(storage)
+
+
 class ClientLimits:
     """Charges each request of a limited key one hit."""
 
     def __init__(self, storage_url: str) -> None:
-        # The library's own choice for Redis is another client than that of the extra `redis`.
-        client = {"implementation": "redispy"} if storage_url.startswith("async+redis") else {}
-        storage: Any = storage_from_string(storage_url, wrap_exceptions=True, **client)
-        self._limiter = SlidingWindowCounterRateLimiter(storage)
+        self._limiter = limiter(storage_url)
 
     async def charge(self, key: Key, resp: Any) -> None:
         """Count a request and say how many are left. Raises Problem (429) when none was."""

@@ -11,6 +11,8 @@ from models.database import discard_connection, lost_connection, read_from
 
 #: Longer than a statement may take, shorter than a client's patience.
 DEADLINE_S = 8.0
+#: What one statement looks for at most, by id.
+READ_BATCH_MAX = 500
 
 P = ParamSpec("P")
 R = TypeVar("R")

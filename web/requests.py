@@ -1,28 +1,24 @@
 """Reading a request: its body, its headers and its query, all bounded and all strict."""
 
-import base64
-import binascii
 import re
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
 import msgspec
 
-from actors.commands import KIB, METADATA_BYTES_MAX
-from web.problems import Problem, from_validation, invalid_member, invalid_parameter
+from actors.commands import KIB, METADATA_BYTES_MAX, VERSIONS_MAX
+from web.problems import Problem, invalid_parameter
+from web.repeated_members import may_have_repeated
+from web.request_policy import check_media_type
+from web.wrong_bodies import DECODING, refusal, repeated
 
 Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
 T = TypeVar("T")
-#: In a list, what its order is by.
-Position = TypeVar("Position", bound=tuple[Any, ...])
 
 BODY_MAX: Final = 256 * KIB
 BATCH_BODY_MAX: Final = 4 * 1024 * KIB
 WAIT_MAX_S: Final = 30
-PAGE_DEFAULT: Final = 50
-PAGE_MAX: Final = 200
 
 
 def whole_body(receive: Receive) -> Receive:
@@ -44,39 +40,37 @@ def whole_body(receive: Receive) -> Receive:
     return received
 
 
-async def read_body(
-    req: Any,
-    decoder: msgspec.json.Decoder[T],
-    *,
-    bytes_max: int = BODY_MAX,
-    every_error: Callable[[bytes], list[dict[str, str]]] | None = None,
-) -> T:
-    """The body as what the decoder makes of it. Raises Problem: 400, 413, 415 or 422.
+def head_only(send: Send) -> Send:
+    """ASGI's `send` for an answer to HEAD: it ends behind its head, and so does a stream."""
 
-    every_error: looks at a body that breaks a rule once more, for all there is to say about it.
-    """
-    media_type = (req.content_type or "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        raise Problem(
-            415, "unsupported-media-type", "Unsupported media type",
-            f"Send the body as application/json, not as {media_type or 'nothing in particular'}.",
-        )  # fmt: skip
+    async def sent(event: Any) -> None:
+        if event["type"] == "http.response.start":
+            await send(event)
+            await send({"type": "http.response.body"})
+
+    return sent
+
+
+async def read_body(req: Any, decoder: msgspec.json.Decoder[T], bytes_max: int = BODY_MAX) -> T:
+    """The body as what the decoder makes of it. Raises Problem: 400, 413, 415 or 422."""
+    check_media_type(req, "application/json")
     if (req.content_length or 0) > bytes_max:
         raise _too_large(bytes_max)
     body = await req.stream.read(bytes_max + 1)
     if len(body) > bytes_max:
         raise _too_large(bytes_max)
+    return decode_body(body, decoder)
+
+
+def decode_body(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    """What the decoder makes of a body. Raises Problem: 400 or 422."""
     try:
-        return decoder.decode(body)
-    except msgspec.ValidationError as error:
-        _decode(body, msgspec.json.decode)  # a rule may be broken before the JSON is
-        problem = from_validation(error)
-        if every_error is not None:
-            with suppress(msgspec.ValidationError):
-                problem.document["errors"] = every_error(body) or problem.document["errors"]
-        raise problem from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _decode(body, decoder.decode)
+        value = decoder.decode(body)
+    except DECODING as error:
+        raise refusal(body, error, decoder.type) from None
+    if may_have_repeated(body, value) and (problem := repeated(body)):
+        raise problem
+    return value
 
 
 def _too_large(bytes_max: int) -> Problem:
@@ -85,19 +79,12 @@ def _too_large(bytes_max: int) -> Problem:
     )
 
 
-def _decode(body: bytes, decode: Callable[[bytes], T]) -> T:
-    try:
-        return decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        detail = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise Problem(400, "not-json", "Not JSON", f"The body is not JSON: {detail}.") from None
-
-
-def check_metadata(metadata: dict[str, str], pointer: str = "/metadata") -> None:
-    """Raises Problem (422) where metadata is larger than it may be."""
+def metadata_errors(metadata: dict[str, str], pointer: str = "/metadata") -> list[dict[str, str]]:
+    """[{"pointer", "detail"}] where metadata is larger than it may be."""
     size = sum(len(key.encode()) + len(value.encode()) for key, value in metadata.items())
-    if size > METADATA_BYTES_MAX:
-        raise invalid_member(pointer, f"may have {METADATA_BYTES_MAX // KIB} KiB at most")
+    if size <= METADATA_BYTES_MAX:
+        return []
+    return [{"pointer": pointer, "detail": f"must be at most {METADATA_BYTES_MAX // KIB} KiB"}]
 
 
 _PRINTABLE = re.compile(r"[\x20-\x7e]{1,255}")
@@ -109,7 +96,7 @@ def idempotency_key(req: Any) -> str | None:
     if key is None:
         return None
     if _PRINTABLE.fullmatch(key) is None:
-        raise invalid_parameter("Idempotency-Key", "has 1 to 255 printable ASCII characters")
+        raise invalid_parameter("Idempotency-Key", "must be 1 to 255 printable ASCII characters")
     return str(key)
 
 
@@ -123,7 +110,9 @@ def wait_s(req: Any) -> int | None:
     return min(int(match[1]), WAIT_MAX_S) if match else None
 
 
-_ETAG = re.compile(r'(?:W/)?"([0-9]{1,9})"')
+#: Of the header's start or rest: an entity tag, and what parts it from the next one.
+_TAG = re.compile(r'(W/)?"([!#-~\x80-\xff]*)"[ \t]*(?:,[ \t,]*|$)')
+_VERSION = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
 def etag(version: int) -> str:
@@ -131,98 +120,50 @@ def etag(version: int) -> str:
     return f'"{version}"'
 
 
-def if_match_version(req: Any) -> int | None:
-    """The version that If-Match names, None without one (or for `*`).
+def _tags(header: str) -> list[tuple[str, str]] | None:
+    """(`W/` or nothing, the text) of each entity tag in a list; None where it is no such list."""
+    text = header.strip(" \t,")
+    tags, at = [], 0
+    while at < len(text):
+        match = _TAG.match(text, at)
+        if match is None:
+            return None
+        tags.append((match[1] or "", match[2]))
+        at = match.end()
+    return tags
 
-    An ETag that is none of ours matches nothing: 0, which no order has.
+
+def _condition(req: Any, name: str) -> list[tuple[str, str]] | None:
+    """The tags that a header names, as of `_tags`, none of them for `*`; None without the header.
+    Raises Problem (422) for what is neither."""
+    header = req.get_header(name)
+    if header is None:
+        return None
+    if header.strip() == "*":
+        return []
+    tags = _tags(header)
+    if not tags or len(tags) > VERSIONS_MAX:
+        raise invalid_parameter(name, 'must be * or entity tags in quotes, such as "3"')
+    return tags
+
+
+def if_match_versions(req: Any) -> int | tuple[int, ...] | None:
+    """The versions that If-Match names, a number where it is one; None without it (or for `*`).
+
+    A tag that is weak or none of ours matches nothing: 0 for those, which no order has. Raises
+    Problem (422) for what is no tag at all.
     """
-    header = (req.get_header("If-Match") or "").strip()
-    if header in ("", "*"):
+    tags = _condition(req, "If-Match")
+    if not tags:
         return None
-    match = _ETAG.fullmatch(header)
-    return int(match[1]) if match and not header.startswith("W/") else 0
+    named = {int(text) for weak, text in tags if not weak and _VERSION.fullmatch(text)} or {0}
+    return named.pop() if len(named) == 1 else tuple(sorted(named))
 
 
-def none_matches(req: Any, tag: str) -> bool:
-    """Whether If-None-Match allows an answer with this ETag to have a body."""
-    header = req.get_header("If-None-Match")
-    if not header:
-        return True
-    tags = {part.strip().removeprefix("W/") for part in header.split(",")}
-    return "*" not in tags and tag not in tags
-
-
-def check_parameters(req: Any, *known: str) -> None:
-    """Raises Problem (422) for a query parameter that is not known, or is there twice."""
-    for name, value in req.params.items():
-        if name not in known:
-            raise invalid_parameter(name, f"unknown; there are {', '.join(known)}")
-        if isinstance(value, list):
-            raise invalid_parameter(name, "may be given once")
-        if "\0" in value:
-            raise invalid_parameter(name, "may not contain NUL")
-
-
-def parameter(req: Any, name: str) -> str | None:
-    value = req.params.get(name)
-    return None if value is None else str(value)
-
-
-def integer(req: Any, name: str, *, low: int, high: int) -> int | None:
-    """A whole number from low to high. Raises Problem (422)."""
-    text = parameter(req, name)
-    if text is None:
-        return None
-    if not re.fullmatch(r"-?[0-9]{1,16}", text) or not low <= int(text) <= high:
-        raise invalid_parameter(name, f"a whole number from {low} to {high}")
-    return int(text)
-
-
-def instant(req: Any, name: str) -> datetime | None:
-    """A time as RFC 3339 has it, with its offset. Raises Problem (422)."""
-    text = parameter(req, name)
-    if text is None:
-        return None
-    try:
-        # A plus sign in a query means a space, unless it was escaped.
-        moment = msgspec.convert(text.replace(" ", "+"), datetime)
-        if moment.tzinfo is None:
-            raise invalid_parameter(name, "needs an offset, such as Z")
-        return moment.astimezone(UTC)
-    except (msgspec.ValidationError, OverflowError):
-        raise invalid_parameter(name, "a time such as 2026-11-23T14:00:00Z") from None
-
-
-def limit(req: Any) -> int:
-    """How many items a page has."""
-    return integer(req, "limit", low=1, high=PAGE_MAX) or PAGE_DEFAULT
-
-
-def write_cursor(position: tuple[Any, ...]) -> str:
-    """A position in a list as an opaque word."""
-    return base64.urlsafe_b64encode(msgspec.json.encode(position)).rstrip(b"=").decode()
-
-
-def read_cursor(req: Any, kind: type[Position]) -> Position | None:
-    """The position that `cursor` names, None on the first page. Raises Problem (422)."""
-    text = parameter(req, "cursor")
-    return None if text is None else decode_cursor(text, kind)
-
-
-def decode_cursor(text: str, kind: type[Position]) -> Position:
-    """A position from its opaque word. Raises Problem (422)."""
-    try:
-        padded = text + "=" * (-len(text) % 4)
-        position: Position = msgspec.json.decode(
-            base64.b64decode(padded, altchars=b"-_", validate=True), type=kind
-        )
-    except (binascii.Error, ValueError, msgspec.DecodeError, RecursionError):
-        raise _no_cursor() from None
-    # Those that we give out are in UTC; PostgreSQL does not know every offset that Python does.
-    if any(isinstance(part, datetime) and part.utcoffset() != timedelta(0) for part in position):
-        raise _no_cursor()
-    return position
-
-
-def _no_cursor() -> Problem:
-    return invalid_parameter("cursor", "hand back a next_cursor as it was given")
+def none_matches(req: Any, tag: str | None) -> bool:
+    """Whether If-None-Match allows an answer to have a body. tag: the answer's ETag. Raises
+    Problem (422) for what is no tag at all."""
+    tags = _condition(req, "If-None-Match")
+    if not tags:
+        return tags is None
+    return tag not in {f'"{text}"' for _, text in tags}

@@ -9,7 +9,7 @@ from contextlib import suppress
 from time import monotonic, perf_counter
 from typing import Any, Final
 
-from web.exporter import Exporter
+from web.exporter import PatientExporter
 from web.metrics import Figures
 from web.requests import wait_s
 from web.tracing import about, tell_trace
@@ -26,7 +26,7 @@ LINES_MAX: Final = 10
 class Telemetry:
     """What is known of each request once it is answered."""
 
-    def __init__(self, figures: Figures, exporter: Exporter | None) -> None:
+    def __init__(self, figures: Figures, exporter: PatientExporter | None) -> None:
         """exporter: takes the figures every second; None where nobody asks for them."""
         self._figures = figures
         self._exporter = exporter
@@ -90,10 +90,10 @@ class Telemetry:
             "%s %s answered %d in %.3f s", req.method, req.path, status, took_s, extra=extra
         )
 
-    async def _sync(self, exporter: Exporter) -> None:
+    async def _sync(self, exporter: PatientExporter) -> None:
         while True:
             await asyncio.sleep(SYNC_EVERY_S)
             try:
                 exporter.sync(self._figures)
-            except Exception:  # a full disk must not stop the counting for good
+            except Exception:  # whatever it is must not stop the counting for good
                 logger.exception("The metrics can't be written.")

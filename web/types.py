@@ -10,6 +10,8 @@ from actors.commands import (
     LINES_MAX,
     ORDERS_PER_BATCH_MAX,
     ROUTES,
+    SKU,
+    SKU_RULE,
     AdjustmentReason,
     CommandId,
     Currency,
@@ -22,12 +24,21 @@ from actors.commands import (
     Quantity,
     Sku,
     UnitPrice,
+    text_rule,
 )
+from models.rules.currencies import MINOR_UNITS
 from models.rules.order_status import MOVES, PENDING
 
 T = TypeVar("T")
 
-IdempotencyKey = Annotated[str, msgspec.Meta(pattern=r"^[\x20-\x7e]{1,255}\Z")]
+#: Bare dots are no SKU: HTTP clients take them out of an address before they send it.
+ADDRESSABLE: Final = rf"^(?!\.{{1,2}}\Z){SKU}\Z"
+ADDRESSABLE_RULE: Final = f"{SKU_RULE}, but neither . nor .."
+AddressableSku = Annotated[str, text_rule(ADDRESSABLE, ADDRESSABLE_RULE)]
+
+IdempotencyKey = Annotated[
+    str, text_rule(r"^[\x20-\x7e]{1,255}\Z", "1 to 255 printable ASCII characters")
+]
 
 
 def _one_of(words: Iterable[str]) -> msgspec.Meta:
@@ -40,19 +51,25 @@ STATUSES: Final = sorted(MOVES)
 OrderStatus = Annotated[str, _one_of(STATUSES)]
 EventType = Annotated[str, _one_of(f"order.{status}" for status in MOVES if status != PENDING)]
 CommandKind = Annotated[str, _one_of(route.kind for route in ROUTES.values())]
-CommandStatus = Annotated[str, _one_of(["pending", "applied", "rejected", "failed"])]
+COMMAND_STATUSES: Final = ("pending", "applied", "rejected", "failed")
+CommandStatus = Annotated[str, _one_of(COMMAND_STATUSES)]
 MovementReason = Annotated[
     str, _one_of({"placed", "shipped", "cancelled", *get_args(AdjustmentReason)})
 ]
 
 
-class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A body: unknown members are refused."""
+
+
+class LineRequest(Line, frozen=True, forbid_unknown_fields=True):
+    sku: AddressableSku
+    quantity: Quantity
 
 
 class OrderRequest(Request, frozen=True, forbid_unknown_fields=True):
     customer_id: CustomerId
-    lines: Annotated[list[Line], msgspec.Meta(min_length=1, max_length=LINES_MAX)]
+    lines: Annotated[list[LineRequest], msgspec.Meta(min_length=1, max_length=LINES_MAX)]
     metadata: dict[PlainText, PlainText] = {}
 
 
@@ -74,7 +91,7 @@ class MoveRequest(Request, frozen=True, forbid_unknown_fields=True):
 class ProductRequest(Request, frozen=True, forbid_unknown_fields=True):
     name: ProductName
     unit_price: UnitPrice
-    currency: Currency
+    currency: Annotated[str, _one_of(MINOR_UNITS)]
 
 
 class AdjustmentRequest(Request, frozen=True, forbid_unknown_fields=True):
@@ -96,17 +113,12 @@ class Links(msgspec.Struct):
 
 
 class AcceptedView(msgspec.Struct):
-    """The answer to a change that is enqueued."""
+    """The answer to a change that is enqueued. status: what became of it, where it was decided
+    before this request; of an order its status, of any other change its command's."""
 
     id: CommandId
     links: Links
-    status: Annotated[str, _one_of([PENDING])] = PENDING
-
-
-class AcceptedOrders(msgspec.Struct):
-    """In the order given."""
-
-    orders: list[AcceptedView]
+    status: Annotated[str, _one_of({*STATUSES, *COMMAND_STATUSES})] = PENDING
 
 
 class LineView(msgspec.Struct):
@@ -136,11 +148,24 @@ class Rejection(msgspec.Struct):
     lines: list[Shortage] | msgspec.UnsetType = msgspec.UNSET
     # The order's status, where it can't make the move.
     status_now: OrderStatus | msgspec.UnsetType = msgspec.UNSET
+    # Units, where an adjustment would leave more than on_hand_max.
+    on_hand: int | msgspec.UnsetType = msgspec.UNSET
+    on_hand_max: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class Refusal(Rejection, kw_only=True):
+    """The same where it stands for an answer. status: that such an answer has."""
+
+    status: int
 
 
 #: As it was recorded.
 Recorded = Annotated[
     dict[str, Any], msgspec.Meta(extra_json_schema={"$ref": "#/components/schemas/Rejection"})
+]
+#: As it was recorded, and with its status: see `views.refusal_view`.
+RecordedRefusal = Annotated[
+    dict[str, Any], msgspec.Meta(extra_json_schema={"$ref": "#/components/schemas/Refusal"})
 ]
 
 
@@ -158,6 +183,19 @@ class OrderView(msgspec.Struct):
     metadata: dict[str, str] | None = None
     lines: list[LineView] | None = None
     rejection: Recorded | None = None
+
+
+class BatchedView(AcceptedView):
+    """For a client that waits: order, where it was placed; problem, where it was refused."""
+
+    order: OrderView | msgspec.UnsetType = msgspec.UNSET
+    problem: RecordedRefusal | msgspec.UnsetType = msgspec.UNSET
+
+
+class AcceptedOrders(msgspec.Struct):
+    """In the order given."""
+
+    orders: list[BatchedView]
 
 
 class EventView(msgspec.Struct):
@@ -207,7 +245,7 @@ class CommandView(msgspec.Struct):
     kind: CommandKind | None
     status: CommandStatus
     links: Links
-    problem: Recorded | None = None
+    problem: RecordedRefusal | None = None
 
 
 class Page(msgspec.Struct, Generic[T]):

@@ -1,10 +1,13 @@
 """Rows as the contract shows them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from models.queries.orders import OrderRow
+from models.queries.pending_orders import AskedOrder
 from models.queries.reads import FoundCommand, FoundOrder, InventoryRow
 from models.rules.order_status import FAILED, PENDING
+from models.rules.refusals import STATUS_BY_SLUG
 from web.types import CommandView, InventoryView, LineView, Links, OrderView
 
 
@@ -22,8 +25,10 @@ def inventory_link(sku: str) -> str:
 
 def order_view(order_id: str, found: FoundOrder | None) -> OrderView:
     """An order that was accepted: as it stands, or pending."""
-    if found is None or found.outcome == PENDING:
+    if found is None:
         return OrderView(order_id, PENDING)
+    if found.outcome == PENDING:
+        return _pending_view(order_id, _asked(found))
     if found.order is None:
         return OrderView(order_id, FAILED)
     row: OrderRow = found.order
@@ -42,6 +47,30 @@ def order_view(order_id: str, found: FoundOrder | None) -> OrderView:
     )
 
 
+def _asked(found: FoundOrder) -> AskedOrder | None:
+    """What was asked for; of a failed order that was put back, its row says so."""
+    row = found.order
+    if row is None:
+        return found.asked
+    lines = [(line.sku, line.quantity) for line in row.lines]
+    return AskedOrder(row.placed_at, row.customer_id, row.metadata, lines)
+
+
+def _pending_view(order_id: str, asked: AskedOrder | None) -> OrderView:
+    if asked is None:
+        return OrderView(order_id, PENDING)
+    return OrderView(
+        id=order_id,
+        status=PENDING,
+        customer_id=asked.customer_id,
+        placed_at=asked.placed_at,
+        metadata=None if asked.metadata is None else dict(asked.metadata),
+        lines=None if asked.lines is None else [
+            LineView(sku, quantity, None, None) for sku, quantity in asked.lines
+        ],
+    )  # fmt: skip
+
+
 def inventory_view(row: InventoryRow) -> InventoryView:
     return InventoryView(
         sku=row.sku,
@@ -53,6 +82,12 @@ def inventory_view(row: InventoryRow) -> InventoryView:
         available=row.on_hand - row.allocated,
         updated_at=row.updated_at,
     )
+
+
+def refusal_view(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A recorded problem with the status that it would be answered with by itself."""
+    slug = str(document["type"]).rpartition("/")[2]
+    return {**document, "status": STATUS_BY_SLUG[slug]}
 
 
 def command_view(
@@ -68,5 +103,5 @@ def command_view(
         links.order = order_link(found.target or "")
     else:
         links.inventory = inventory_link(found.target or "")
-    problem: dict[str, Any] | None = found.problem
+    problem = refusal_view(found.problem) if found.problem else None
     return CommandView(command_id, found.kind, found.status, links, problem)

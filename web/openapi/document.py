@@ -5,10 +5,11 @@ from typing import Any, Final
 
 from actors.schemas import Schema, one, read, written
 from config import VERSION
+from models.rules.reasons import ADDING, TAKING
 from web.openapi import problems
 from web.openapi.operations import OPERATIONS, Answer, Body, Operation
-from web.openapi.parameters import PARAMETERS
-from web.types import Rejection
+from web.openapi.parameters import PARAMETERS, of_query
+from web.types import Refusal, Rejection
 
 ABOUT: Final = """\
 Orders and stock. Holdfast never oversells and never loses an order.
@@ -22,7 +23,8 @@ is not here 405. No answer has a stack trace. Unknown members of a body and unkn
 query are refused.
 
 Times are RFC 3339 in UTC; money is an integer of minor units and an ISO 4217 currency. An integer
-is written as one: `2`, not `2.0`."""
+is written as one: `2`, not `2.0`. The `total` of an order may be above 2^53, which JavaScript
+rounds."""
 
 TAGS: Final = {
     "Orders": "Placed, moved, followed.",
@@ -65,7 +67,7 @@ _HEADERS: Final[dict[str, Schema]] = {
     },
     "Retry-After": {
         "description": "Seconds to wait before another try.",
-        "schema": {"type": "integer", "minimum": 1},
+        "schema": {"type": "integer", "minimum": 1, "format": "int32"},
     },
     "RateLimit": {
         "description": "Of a limited key: what is left (`r`), for how many seconds (`t`).",
@@ -88,10 +90,11 @@ _LIMITED: Final = ("RateLimit", "RateLimit-Policy")
 
 #: What any request may meet, one that needs a key, and one that has a body.
 _ANY: Final = (
-    "bad-request", "request-timeout", "headers-too-large", "internal-error", "unavailable",
+    "bad-request", "unsupported-media-type", "expectation-failed", "invalid-request",
+    "request-timeout", "headers-too-large", "internal-error", "unavailable",
 )  # fmt: skip
 _KEYED: Final = ("unauthorized", "forbidden", "rate-limited")
-_BODY: Final = ("not-json", "too-large", "unsupported-media-type", "invalid-request")
+_BODY: Final = ("not-json", "repeated-member", "too-large")
 
 
 def document() -> Schema:
@@ -143,9 +146,15 @@ def _schemas() -> dict[str, Schema]:
         for answer in operation.answers.values()
         if answer.type is not None
     ]
-    schemas = {**written([*answers, Rejection, problems.Problem]), **read(bodies)}
+    schemas = {**written([*answers, Refusal, Rejection, problems.Problem]), **read(bodies)}
     # What no type can say.
     schemas["AdjustmentRequest"]["properties"]["delta"]["not"] = {"const": 0}
+    schemas["AdjustmentRequest"] |= {
+        "if": {"properties": {"delta": {"minimum": 1}}},
+        "then": {"properties": {"reason": {"enum": list(ADDING)}}},
+        "else": {"properties": {"reason": {"enum": list(TAKING)}}},
+    }
+    schemas["ReductionRequest"]["properties"]["reason"]["enum"] = list(TAKING)
     schemas["MoveRequest"] |= {
         "if": {"required": ["restock"]},
         "then": {"properties": {"status": {"const": "returned"}}},
@@ -155,6 +164,7 @@ def _schemas() -> dict[str, Schema]:
 
 def _operation(operation: Operation) -> Schema:
     scopes = getattr(operation.resource, "scopes", {}).get(operation.method, ())
+    query = getattr(operation.resource, "query", {}).get(operation.method)
     described: Schema = {
         "operationId": operation.id,
         "tags": [operation.tag],
@@ -162,7 +172,10 @@ def _operation(operation: Operation) -> Schema:
         "description": _about(operation, scopes),
         # Any one of the scopes is enough.
         "security": [{SCHEME: [scope]} for scope in scopes],
-        "parameters": [_ref("parameters", name) for name in operation.parameters],
+        "parameters": [
+            *(_ref("parameters", name) for name in operation.parameters),
+            *(of_query(query) if query else ()),
+        ],
         "responses": {
             str(status): _answer(answer, limited=bool(scopes))
             for status, answer in operation.answers.items()

@@ -2,6 +2,8 @@
 
 from typing import Any, Final
 
+from actors.commands import ON_HAND_MAX
+
 ORDER_ID: Final = "01995f3a-7c41-8b2e-9d05-4f1e6a7b8c9d"
 COMMAND_ID: Final = "01995f3a-9e07-8c11-a3f4-0b5d2e6c7a81"
 TRACE_PARENT: Final = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -71,6 +73,16 @@ REJECTED: Final[Example] = {
         "lines": _SHORT,
     },
 }
+DECIDED_ORDERS: Final[Example] = {
+    "orders": [
+        {**ACCEPTED_ORDER, "status": "confirmed", "order": CONFIRMED},
+        {
+            **ACCEPTED_ORDER,
+            "status": "rejected",
+            "problem": {**REJECTED["rejection"], "status": 409},
+        },
+    ]
+}
 PENDING: Final[Example] = {**dict.fromkeys(CONFIRMED), "id": ORDER_ID, "status": "pending"}
 ORDERS: Final[Example] = {"items": [CONFIRMED, REJECTED], "next_cursor": None}
 TIMELINE: Final[Example] = {
@@ -115,6 +127,7 @@ MOVE_REFUSED: Final[Example] = {
     "problem": {
         "type": "/problems/illegal-transition",
         "title": "That move is not allowed",
+        "status": 409,
         "detail": "The order is shipped; it can become delivered, returned, not cancelled.",
         "status_now": "shipped",
     },
@@ -133,10 +146,16 @@ NOT_READY: Final[Example] = {
 
 #: Members of problem documents beside type, title, status, detail and trace_id, by their slugs.
 PROBLEM_MEMBERS: Final[dict[str, Example]] = {
+    "repeated-member": {
+        "errors": [{"pointer": "/lines/0/quantity", "detail": "appears more than once"}]
+    },
     "invalid-request": {
-        "errors": [{"pointer": "/lines/0/quantity", "detail": "Expected int >= 1"}]
+        "errors": [
+            {"pointer": "/lines/0/quantity", "detail": "must be a whole number from 1 to 1,000,000"}
+        ]
     },
     "insufficient-stock": {"id": ORDER_ID, "lines": _SHORT},
+    "stock-limit": {"id": COMMAND_ID, "on_hand": ON_HAND_MAX, "on_hand_max": ON_HAND_MAX},
     "unknown-sku": {"id": ORDER_ID, "lines": _UNKNOWN},
     "mixed-currencies": {"id": ORDER_ID},
     "illegal-transition": {"id": COMMAND_ID, "status_now": "shipped"},

@@ -2,6 +2,8 @@
 
 from typing import Any, Final, NamedTuple
 
+from actors.commands import ON_HAND_MAX
+from models.rules.reasons import ADDING, TAKING
 from web import commands, health, inventory, orders
 from web.dashboard.docs import Docs
 from web.openapi import examples
@@ -107,30 +109,38 @@ OPERATIONS: Final = (
     Operation(
         "GET", "/v1/orders", orders.Orders, "listOrders", "Orders", "List orders",
         "The newest first; every parameter narrows the list. A page never skips or repeats what "
-        "was there when paging began.",
+        "was there when paging began. It includes `pending` orders that a worker has tried and "
+        "not decided; one that still waits in the queue can be found only by its id. With "
+        "`updated_after` the oldest change comes first: next time, pass the highest "
+        "`updated_at` minus five minutes, and no change is missed.",
         {200: Answer("A page of orders.", OrderPage, {"page": examples.ORDERS})},
-        ("status", "customer_id", "with_sku", "placed_after", "placed_before", "cursor", "limit"),
-        problems=("invalid-request",),
     ),
     Operation(
         "POST", "/v1/order-batches", orders.OrderBatches, "placeOrders", "Orders",
         "Place up to 500 orders at once",
         "Each is decided for itself. One bad order refuses the whole request, with pointers, and "
         "nothing is taken. Each may have its own idempotency key; the header stands for all of "
-        "them together.",
+        "them together. For a client that waits each comes with its outcome: the `order` if "
+        "it was placed, the `problem` if it was refused, neither while it is `pending`.",
         {
+            200: Answer(
+                "All are decided, for a client that waits.", AcceptedOrders,
+                {"decided": examples.DECIDED_ORDERS},
+                ("Trace-Id", "Idempotent-Replayed?", "Preference-Applied"),
+            ),
             202: Answer(
                 _AT_ONCE, AcceptedOrders, {"taken": examples.ACCEPTED_ORDERS},
-                ("Trace-Id", "Idempotent-Replayed?"),
-            )
+                ("Trace-Id", "Idempotent-Replayed?", "Preference-Applied?"),
+            ),
         },
-        ("Idempotency-Key", "traceparent"),
+        _CHANGE,
         Body(OrderBatchRequest, {"orders": examples.ORDER_BATCH}, 4 * 1024 * 1024),
     ),
     Operation(
         "GET", "/v1/orders/{order_id}", orders.Order, "getOrder", "Orders", "Read an order",
-        "Taken and not decided yet: `pending`, and null where nothing is known. An id that was "
-        "never given out: 404.",
+        "Accepted and not decided yet: `pending`, and null where nothing is known. Once a "
+        "worker has tried it and could not decide it, what was asked for is known. An id that was "
+        "never issued: 404.",
         {
             200: Answer(
                 "The order.", OrderView,
@@ -143,8 +153,8 @@ OPERATIONS: Final = (
             ),
             304: Answer("It is as `If-None-Match` knows it.", None, {}, ("ETag",)),
         },
-        ("order_id", "If-None-Match"),
-        problems=("not-found", "gone"),
+        ("order_id", "If-Match", "If-None-Match"),
+        problems=("not-found", "gone", "precondition-failed"),
     ),
     Operation(
         "PATCH", "/v1/orders/{order_id}", orders.Order, "moveOrder", "Orders",
@@ -187,8 +197,6 @@ OPERATIONS: Final = (
         "GET", "/v1/inventory", inventory.InventoryList, "listInventory", "Inventory",
         "List stock", "The newest products first.",
         {200: Answer("A page of stock.", InventoryPage, {"page": examples.STOCKS})},
-        ("prefix", "available_below", "cursor", "limit"),
-        problems=("invalid-request",),
     ),
     Operation(
         "GET", "/v1/inventory/{sku}", inventory.Inventory, "getInventory", "Inventory",
@@ -200,11 +208,13 @@ OPERATIONS: Final = (
     Operation(
         "POST", "/v1/inventory/{sku}/adjustments", inventory.Adjustments, "adjustStock",
         "Inventory", "Put units on hand, or take them off",
-        "Refused where it would leave less on hand than is allocated to orders.",
+        "Refused where it would leave less on hand than is allocated to orders, or more than "
+        f"{ON_HAND_MAX:,} units. The reason fits the direction: `{' '.join(ADDING)}` put units on "
+        f"hand, `{' '.join(TAKING)}` take them off.",
         {200: _STOCK_AFTER, 202: _ACCEPTED},
         ("sku", *_CHANGE),
         Body(AdjustmentRequest, {"adjustment": examples.ADJUSTMENT}),
-        ("insufficient-stock", "unknown-sku", _FAILED),
+        ("insufficient-stock", "stock-limit", "unknown-sku", _FAILED),
     ),
     Operation(
         "POST", "/v1/inventory/{sku}/reductions", inventory.Reductions, "reduceStock",
@@ -218,10 +228,11 @@ OPERATIONS: Final = (
     Operation(
         "GET", "/v1/inventory/{sku}/movements", inventory.Movements, "listMovements",
         "Inventory", "Read the ledger of a product",
-        "Every change of its stock, the newest first. Their sum is the stock.",
+        "Every change of its stock, the newest first. They add up to the stock, except for months "
+        "that are no longer kept.",
         {200: Answer("A page of it.", MovementPage, {"page": examples.MOVEMENTS})},
-        ("sku", "cursor", "limit"),
-        problems=("invalid-request", "not-found"),
+        ("sku",),
+        problems=("not-found",),
     ),
     Operation(
         "GET", "/v1/commands/{command_id}", commands.Command, "getCommand", "Commands",

@@ -1,12 +1,14 @@
 """What requests carry beside a body: in the path, the query and the headers."""
 
-from typing import Any, Final
+from typing import Final
 
-from actors.commands import ON_HAND_MAX, CommandId, PlainText, Sku
-from actors.schemas import Schema, one
+import msgspec
+
+from actors.commands import CommandId
+from actors.schemas import Schema, one, portable
 from web.openapi.examples import ORDER_ID, TRACE_PARENT
-from web.requests import PAGE_DEFAULT, PAGE_MAX
-from web.types import STATUSES, IdempotencyKey, Instant
+from web.parameters import Query
+from web.types import AddressableSku, IdempotencyKey
 
 
 def _path(name: str, schema: Schema, description: str, example: str) -> Schema:
@@ -14,14 +16,11 @@ def _path(name: str, schema: Schema, description: str, example: str) -> Schema:
             "schema": schema, "example": example}  # fmt: skip
 
 
-def _query(name: str, schema: Schema, description: str, example: Any = None) -> Schema:
-    shown = {} if example is None else {"example": example}
-    return {"name": name, "in": "query", "description": description, "schema": schema, **shown}
-
-
 def _header(name: str, schema: Schema, description: str, example: str) -> Schema:
-    return {"name": name, "in": "header", "description": description, "schema": schema,
-            "example": example}  # fmt: skip
+    """Its example belongs to its schema: tools fill in a parameter's own, and the second order that
+    somebody tries would have the first one's Idempotency-Key."""
+    shown = {**schema, "examples": [example]}
+    return {"name": name, "in": "header", "description": description, "schema": shown}
 
 
 TEXT: Final[Schema] = {"type": "string"}
@@ -32,44 +31,13 @@ PARAMETERS: Final[dict[str, Schema]] = {
     "command_id": _path(
         "command_id", one(CommandId), "A change, by the id that its answer gave.", ORDER_ID
     ),
-    "sku": _path("sku", one(Sku), "A product, by its SKU.", "MUG-01"),
-    "status": _query(
-        "status", {"type": "string", "enum": STATUSES}, "Orders that are so now.", "confirmed"
-    ),
-    "customer_id": _query("customer_id", one(PlainText), "Orders of one customer.", "c-17"),
-    "with_sku": _query("sku", one(PlainText), "Orders with a line of this SKU.", "MUG-01"),
-    "placed_after": _query(
-        "placed_after", one(Instant), "Orders placed then or later.", "2026-11-23T00:00:00Z"
-    ),
-    "placed_before": _query(
-        "placed_before", one(Instant), "Orders placed before.", "2126-11-24T00:00:00Z"
-    ),
-    "prefix": _query(
-        "prefix",
-        {**TEXT, "pattern": r"^[A-Za-z0-9._-]{0,64}$"},
-        "Products whose SKU begins so.",
-        "MUG",
-    ),
-    "available_below": _query(
-        "available_below",
-        {"type": "integer", "minimum": 0, "maximum": ON_HAND_MAX},
-        "Products with fewer units available.",
-        10,
-    ),
-    "cursor": _query(
-        "cursor", TEXT, "The `next_cursor` of the page before, as it was given. None: page one."
-    ),
-    "limit": _query(
-        "limit",
-        {"type": "integer", "minimum": 1, "maximum": PAGE_MAX, "default": PAGE_DEFAULT},
-        "How many items a page has at most.",
-        PAGE_DEFAULT,
-    ),
+    "sku": _path("sku", one(AddressableSku), "A product, by its SKU.", "MUG-01"),
     "Idempotency-Key": _header(
         "Idempotency-Key",
         one(IdempotencyKey),
         "Makes a retry safe: the same key and body, from the same API key, give the same id and "
-        "one effect, for at least 30 days. The same key with another body is refused.",
+        "one effect, for at least 30 days. The same key with another body, or another `If-Match`, "
+        "is refused. A key keeps its first decision, even a refusal.",
         "3f1c2b9e-checkout-17",
     ),
     "Prefer": _header(
@@ -81,12 +49,16 @@ PARAMETERS: Final[dict[str, Schema]] = {
     ),
     "If-Match": _header(
         "If-Match",
-        TEXT,
-        "The order's `ETag`: a stale one is refused with 412. `*` or none: whatever its version.",
+        {**TEXT, "pattern": r'^(\*|"[!#-~]*"(, *"[!#-~]*")*)$'},
+        "The order's `ETag`, or a list of them: at any other version the change is refused with "
+        "412. `*` or none: at any version. A weak tag matches nothing.",
         '"1"',
     ),
     "If-None-Match": _header(
-        "If-None-Match", TEXT, "An `ETag` known already: 304 where the order is still so.", '"7"'
+        "If-None-Match",
+        TEXT,
+        "An `ETag` that you know, or a list of them: 304 if the order has not changed.",
+        '"7"',
     ),
     "traceparent": _header(
         "traceparent",
@@ -95,3 +67,19 @@ PARAMETERS: Final[dict[str, Schema]] = {
         TRACE_PARENT,
     ),
 }
+
+
+def of_query(type_: type[Query]) -> list[Schema]:
+    """The parameters that a resource declares for a query."""
+    (schema,) = msgspec.json.schema(type_)["$defs"].values()
+    return [_of_member(name, schema["properties"][name]) for name in type_.__struct_fields__]
+
+
+def _of_member(name: str, schema: Schema) -> Schema:
+    about = schema.pop("description")
+    for choice in schema.pop("anyOf", ()):
+        # Only to us is null what was left out.
+        schema |= {} if choice == {"type": "null"} else choice
+    if not schema.get("default"):
+        schema.pop("default", None)
+    return {"name": name, "in": "query", "description": about, "schema": portable(schema)}

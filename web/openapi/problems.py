@@ -5,7 +5,7 @@ from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
-from actors.commands import CommandId
+from actors.commands import ON_HAND_MAX, CommandId
 from actors.schemas import Schema
 from models.rules import refusals
 from models.rules.refusals import refuse
@@ -29,17 +29,20 @@ def _decided(slug: str, detail: str) -> Kind:
 
 #: By slug: a type is `/problems/<slug>`.
 KINDS: Final[dict[str, Kind]] = {
-    "bad-request": Kind(400, "Bad request", "A request has one Host."),
-    "not-json": Kind(400, "Not JSON", "The body is not JSON: Input data was truncated."),
+    "bad-request": Kind(400, "Bad request", "Host must appear exactly once."),
+    "not-json": Kind(400, "Not JSON", "The body is not JSON: it ends too early."),
+    "repeated-member": Kind(
+        400,
+        "A member is repeated",
+        "/lines/0/quantity: appears more than once. Send each member once.",
+    ),
     "unauthorized": Kind(
         401, "Not signed in", "Send a valid API key: `Authorization: Bearer <key>`."
     ),
     "forbidden": Kind(403, "Not allowed", "This key lacks the scope orders:write."),
     "not-found": Kind(404, "Not found", "There is no order 00000000-0000-8000-8000-000000000000."),
     "method-not-allowed": Kind(405, "Method not allowed", "DELETE is not a method of /v1/orders."),
-    "request-timeout": Kind(
-        408, "The request did not come in time.", "The request did not come in time."
-    ),
+    "request-timeout": Kind(408, "Request timed out", "The request did not come in time."),
     "gone": Kind(
         410,
         "No longer kept",
@@ -47,6 +50,11 @@ KINDS: Final[dict[str, Kind]] = {
     ),
     "insufficient-stock": _decided(
         refusals.INSUFFICIENT_STOCK, "Not enough stock: 9 of MUG-01 asked, 3 available."
+    ),
+    "stock-limit": _decided(
+        refusals.STOCK_LIMIT,
+        f"MUG-01 has {ON_HAND_MAX} units on hand; with 1 more there would be more than "
+        f"{ON_HAND_MAX}.",
     ),
     "unknown-sku": _decided(refusals.UNKNOWN_SKU, "There is no product MUG-99."),
     "mixed-currencies": _decided(
@@ -63,10 +71,15 @@ KINDS: Final[dict[str, Kind]] = {
     ),
     "too-large": Kind(413, "Too large", "A body may have 256 KiB here at most."),
     "unsupported-media-type": Kind(
-        415, "Unsupported media type", "Send the body as application/json, not as text/plain."
+        415, "Unsupported media type", "Set Content-Type: application/json, not text/plain."
+    ),
+    "expectation-failed": Kind(
+        417, "Expectation failed", "The only supported expectation is 100-continue, not 200-ok."
     ),
     "invalid-request": Kind(
-        422, "The request breaks a rule", "/lines/0/quantity: Expected int >= 1"
+        422,
+        "The request breaks a rule",
+        "/lines/0/quantity: must be a whole number from 1 to 1,000,000",
     ),
     "idempotency-key-reused": Kind(
         422,
@@ -78,7 +91,7 @@ KINDS: Final[dict[str, Kind]] = {
     ),
     "headers-too-large": Kind(
         431,
-        "Request line and headers may have 32 KiB and 100 headers.",
+        "Headers too large",
         "Request line and headers may have 32 KiB and 100 headers.",
     ),
     "internal-error": Kind(
@@ -96,7 +109,7 @@ KINDS: Final[dict[str, Kind]] = {
 }
 
 _MEANS: Final = {
-    400: "Not HTTP as it is spoken here, or a body that is not JSON.",
+    400: "Malformed HTTP, a body that is not JSON, or one with a member twice.",
     401: "No API key, or one that is not valid.",
     403: "The API key lacks the scope.",
     404: "There is none.",
@@ -105,19 +118,19 @@ _MEANS: Final = {
     410: "The order is of a month that is no longer kept.",
     412: "`If-Match` names a version that the order is not at any more.",
     413: "The body is larger than it may be.",
-    415: "The body is not `application/json`.",
+    415: "The body is not `application/json` in UTF-8, or it is compressed.",
+    417: "`Expect` says anything but `100-continue`.",
     422: "JSON, a parameter or a header that breaks a rule, or an idempotency key in other use.",
     429: "The API key asks more often than it may.",
     431: "The request's head is over 32 KiB, or has more than 100 headers.",
     500: "Our fault. A command that failed stays on record and can be put back.",
-    503: "It can't be taken or told for certain now. With the same `Idempotency-Key` a retry is "
+    503: "We can't confirm or look it up now. With the same `Idempotency-Key` a retry is "
     "always safe.",
 }
 _SENT: Final[dict[int, tuple[str, ...]]] = {
     401: ("WWW-Authenticate",),
     408: ("Retry-After",),
     429: ("Retry-After", "RateLimit", "RateLimit-Policy"),
-    431: ("Retry-After",),
     503: ("Retry-After",),
 }
 
@@ -145,6 +158,9 @@ class Problem(msgspec.Struct):
     id: CommandId | msgspec.UnsetType = msgspec.UNSET
     lines: list[Shortage] | msgspec.UnsetType = msgspec.UNSET
     status_now: OrderStatus | msgspec.UnsetType = msgspec.UNSET
+    # Units, where an adjustment would leave more than on_hand_max.
+    on_hand: int | msgspec.UnsetType = msgspec.UNSET
+    on_hand_max: int | msgspec.UnsetType = msgspec.UNSET
 
 
 def by_status(slugs: Iterable[str]) -> dict[int, list[str]]:
