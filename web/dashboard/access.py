@@ -3,7 +3,6 @@
 import asyncio
 import secrets
 from collections.abc import Callable
-from contextlib import suppress
 from hmac import compare_digest
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -12,16 +11,21 @@ import falcon
 
 from actors.commands import Origin
 from models.queries.api_keys import Key
+from models.rules.order_status import PENDING
 from web.auth import Keyring
 from web.dashboard import acting, transport
 from web.dashboard.errors import as_page
 from web.dashboard.forms import read_form
 from web.dashboard.page import OPERATE, Deps, Page, Session
 from web.dashboard.sessions import Sessions
+from web.dashboard.snapshot import Counts
 from web.problems import Problem
+from web.request_policy import takes
 
 #: Counts beside the navigation are nice to have; no page waits for them longer.
 NAV_WAIT_S: Final = 0.3
+#: After an action they are what somebody looks for.
+FRESH_WAIT_S: Final = 1.5
 SAFE: Final = ("GET", "HEAD")
 #: As long as an Origin's members may be.
 NAME_MAX: Final = 100
@@ -62,6 +66,9 @@ class Access:
             return
         session = await self.who(req)
         req.context.session = session
+        if not takes(resource, req.method):
+            # 405, or OPTIONS: its answer tells and changes nothing.
+            return
         if req.method not in SAFE:
             await _check_sender(req, resource, session)
         if not resource.page_scope:
@@ -72,7 +79,7 @@ class Access:
             await self._charge(session.key, resp)
         _check_scope(req, resource, session)
         if resource.for_people:
-            await self._prepare(req)
+            await self._prepare(req, resource)
 
     async def process_response(self, req: Any, resp: Any, resource: Any, _succeeded: bool) -> None:
         if ours(req):
@@ -100,14 +107,21 @@ class Access:
             *(text.replace("\0", "")[:most] for text, most in zip(said, bounds, strict=True))
         )
 
-    async def _prepare(self, req: Any) -> None:
+    async def _prepare(self, req: Any, resource: Page) -> None:
         """What base.html shows around a page."""
         done = req.get_param("done")
-        if done:
-            req.context.done = await acting.outcome(self._deps, done)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(NAV_WAIT_S):
-                req.context.nav = (await self._deps.snapshots.get()).counts()
+        req.context.done = await acting.outcome(self._deps, done) if done else None
+        acted = resource.fresh_counts or (req.context.done and req.context.done.status != PENDING)
+        req.context.nav = await self._counts(fresh=bool(acted))
+
+    async def _counts(self, *, fresh: bool) -> Counts:
+        """What stands beside the navigation; fresh: an action may just have changed it."""
+        snapshots = self._deps.snapshots
+        try:
+            async with asyncio.timeout(FRESH_WAIT_S if fresh else NAV_WAIT_S):
+                return (await (snapshots.fresh() if fresh else snapshots.get())).counts()
+        except TimeoutError:
+            return snapshots.last_counts()
 
 
 def ours(req: Any) -> bool:
@@ -127,9 +141,11 @@ def policy(nonce: str) -> str:
 async def _check_sender(req: Any, resource: Page, session: Session | None) -> None:
     """Whether a page of ours sent this, with the token that it was given; reads the form."""
     by_bearer = transport.bearer(req) is not None
-    if (resource.browsers_only or not by_bearer) and not transport.is_same_origin(req):
-        raise _forged("It was not sent by a page of this site.")
-    req.context.form = form = await read_form(req)
+    if (resource.browsers_only or not by_bearer) and (why := transport.why_foreign(req)):
+        raise _forged(f"We can't tell whether a page of this site sent it. {why}")
+    req.context.form = form = await read_form(
+        req, ("csrf", "key", *resource.form), resource.form_lists
+    )
     if session is None or by_bearer or not resource.with_token:
         return
     token = req.get_header("X-CSRF-Token") or form.text("csrf")

@@ -43,6 +43,7 @@ class Pause(Page):
     """GET asks for the reason, POST pauses a queue."""
 
     page_scope = OPERATE
+    form = ("reason",)
 
     async def on_get(self, req: Any, resp: Any, queue: str) -> None:
         self._show(req, resp, queue)
@@ -88,6 +89,7 @@ class Limit(Page):
     """GET shows the rate limit in force, POST sets one or goes back to that of the settings."""
 
     page_scope = OPERATE
+    form = ("amount", "unit", "do")
 
     async def on_get(self, req: Any, resp: Any, actor: str) -> None:
         await self._show(req, resp, actor)

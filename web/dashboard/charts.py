@@ -11,6 +11,7 @@ import msgspec
 from models.queries import queue_stats, stats
 from models.queries.queue_stats import QueuePoint
 from models.queries.stats import WINDOWS, ActorPoint, Window
+from models.rules.formatting import duration, number
 from models.rules.histograms import add, quantile_s
 from web.dashboard import words
 from web.dashboard.page import Deps, Page
@@ -132,7 +133,7 @@ def trouble(history: History) -> Chart:
         Line("given up", 2, counts("dead")),
         Line("held by a limit", 6, counts("limited")),
     ]
-    return Chart("Failed attempts", f"per {words.duration(history.step_s)}", history.times(), lines)
+    return Chart("Failed attempts", f"per {duration(history.step_s)}", history.times(), lines)
 
 
 CHARTS: Final[Mapping[str, Callable[[History], Chart]]] = {
@@ -216,7 +217,7 @@ def draw(name: str, chart: Chart) -> Drawn:
     lines = [
         DrawnLine(
             line.label, line.colour, words.points(line.values, 600, 160, highest),
-            words.number(next((v for v in reversed(line.values) if v is not None), None)),
+            number(next((v for v in reversed(line.values) if v is not None), None)),
         )
         for line in chart.lines
     ]  # fmt: skip
@@ -224,7 +225,7 @@ def draw(name: str, chart: Chart) -> Drawn:
         f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC"
         for at in (chart.times[0], chart.times[-1])
     )
-    return Drawn(name, chart.title, chart.unit, lines, words.number(highest), first, last)
+    return Drawn(name, chart.title, chart.unit, lines, number(highest), first, last)
 
 
 def window_of(req: Any) -> Window:
@@ -239,6 +240,7 @@ def window_of(req: Any) -> Window:
 class ChartData(Page):
     """GET gives a chart's numbers: times, then one row of values per line."""
 
+    fields = ("window",)
     for_people = False
 
     def __init__(self, deps: Deps, charts: Charts) -> None:

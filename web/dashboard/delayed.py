@@ -1,9 +1,10 @@
 """Scheduled and delayed: what waits for its time, why, and when it is due."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
+from actors import holdings
 from models.queries.workers import WorkerRow
 from web.dashboard import standing
 from web.dashboard.live import Live, LivePage
@@ -11,26 +12,35 @@ from web.dashboard.page import Deps, Routes
 from web.dashboard.snapshot import Snapshot
 
 SHOWN_MAX: Final = 50
+#: A worker moves on what is due within a moment; later than that something is in its way.
+OVERDUE: Final = timedelta(seconds=1)
+
+
+#: Why a message waits, in words.
+WHY: Final[Mapping[str, str]] = {
+    holdings.FAILED: "An attempt failed; it will be retried",
+    holdings.PASSING: "A temporary fault; it is retried until the fault passes",
+    holdings.WAITS_FOR_ORDER: "Waits until its order is decided",
+    holdings.SPLIT: "One of a failed batch; it is tried alone",
+    holdings.GOES_ON: "A bulk operation on failures; the next part follows",
+    holdings.PUT_BACK: "Put back by an operator",
+}
 
 
 class DelayedMessage(NamedTuple):
-    """retries: attempts before; error: what the last one said, empty without a fault; limit: the
-    rate limit of its actor, None without one."""
+    """overdue: whether its worker held it past its time; retries: attempts before; why: in words;
+    error: what the last attempt said, empty without a fault; order_id: what it waits for."""
 
     message_id: str
     queue: str
     actor: str
     due_at: datetime
+    overdue: bool
     retries: int
+    why: str
     error: str
     commands: int
-    limit: str | None
-
-    @property
-    def why(self) -> str:
-        if self.error or self.retries:
-            return "failed, and is tried again"
-        return f"held by the rate limit, {self.limit}" if self.limit else "put back by an operator"
+    order_id: str | None
 
 
 class DelayedQueue(NamedTuple):
@@ -43,10 +53,10 @@ class DelayedQueue(NamedTuple):
     reported: bool
 
 
-def messages(workers: list[WorkerRow], limits: Mapping[str, str]) -> list[DelayedMessage]:
-    """The soonest messages that workers hold for later. limits: by actor."""
+def messages(workers: list[WorkerRow]) -> list[DelayedMessage]:
+    """The soonest messages that workers hold for later."""
     found = [
-        _message(queue, one, limits.get(one["actor"]))
+        _message(queue, one, worker.seen_at)
         for worker in workers
         for queue, held in worker.holds.items()
         for one in held.get("delayed", ())
@@ -54,14 +64,16 @@ def messages(workers: list[WorkerRow], limits: Mapping[str, str]) -> list[Delaye
     return sorted(found, key=lambda message: message.due_at)[:SHOWN_MAX]
 
 
-def _message(queue: str, one: Mapping[str, Any], limit: str | None) -> DelayedMessage:
+def _message(queue: str, one: Mapping[str, Any], seen_at: datetime) -> DelayedMessage:
+    due_at = _time(one["eta_ms"])
+    waits = one["reason"] == holdings.WAITS_FOR_ORDER
     return DelayedMessage(
-        one["message_id"], queue, one["actor"], _time(one["eta_ms"]), one["retries"],
-        one["error"] or "", one["commands"], limit,
+        one["message_id"], queue, one["actor"], due_at, seen_at - due_at > OVERDUE, one["retries"],
+        WHY[one["reason"]], one["error"], one["commands"], one["order_id"] if waits else None,
     )  # fmt: skip
 
 
-def context(snapshot: Snapshot, deps: Deps) -> Mapping[str, object]:
+def context(snapshot: Snapshot, _deps: Deps) -> Mapping[str, object]:
     """What the live part shows."""
     facts = snapshot.facts.value
     alive = [] if facts is None else facts.alive()
@@ -69,11 +81,10 @@ def context(snapshot: Snapshot, deps: Deps) -> Mapping[str, object]:
         DelayedQueue(queue.name, queue.delayed, _next_at(queue.name, alive), queue.reported)
         for queue in standing.queues(snapshot)
     ]
-    limits = {} if facts is None else standing.limits(facts, deps.settings)
     return {
         "facts": facts,
         "delayed_queues": queues,
-        "messages": messages(alive, limits),
+        "messages": messages(alive),
         "shown_max": SHOWN_MAX,
     }
 

@@ -13,7 +13,7 @@ from actors.commands import (
 from models.queries import failures
 from models.queries.failures import FailureQuery
 from web.dashboard.acting import act, with_done
-from web.dashboard.failure_query import FIELDS, as_filter, failure_query, in_words
+from web.dashboard.failure_query import FIELDS, as_filter, asked, failure_query, in_words
 from web.dashboard.page import Deps, Page, redirect
 from web.dashboard.query import Query
 from web.intake import Wanted
@@ -43,11 +43,14 @@ class FailureAction(Page):
     verb: str
     needs_reason: bool
 
+    fields = (*FIELDS, "cursor")
+    form = (*fields, "scope", "up_to_id", "reason", "back_to")
+    form_lists = ("ids",)
     # Who may not act has no use for the question.
     page_scope = Page.post_scope
 
     async def on_get(self, req: Any, resp: Any) -> None:
-        chosen = await self._matching(Query(req.params, *FIELDS))
+        chosen = await self._matching(asked(req.params))
         await self._ask(req, resp, chosen)
 
     async def on_post(self, req: Any, resp: Any) -> None:
@@ -55,7 +58,7 @@ class FailureAction(Page):
         if form.text("scope") == SELECTED:
             chosen = await self._selected(form.all("ids"))
         elif form.text("scope") == MATCHING:
-            chosen = await self._matching(Query(dict(form.pairs), *FIELDS))
+            chosen = await self._matching(asked(dict(form.pairs)))
             chosen = chosen._replace(up_to_id=_up_to_id(form.text("up_to_id")))
         else:
             raise invalid("Nothing was chosen.", [{"pointer": "/scope", "detail": "is missing"}])
@@ -120,7 +123,7 @@ def _numbers(ids: list[str]) -> list[int]:
 
 def _up_to_id(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise invalid("The form is not whole.", [{"pointer": "/up_to_id", "detail": "a number"}])
+        raise invalid("The form is incomplete.", [{"pointer": "/up_to_id", "detail": "a number"}])
     return int(text)
 
 

@@ -1,18 +1,20 @@
 """Which failures: from the query of a page to the query of the tables, and into words."""
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
-from actors.commands import FailureFilter
+from actors.commands import SKU, FailureFilter
 from models.queries import failures, lookup
 from models.queries.failures import FailureQuery
+from web.broken_rules import broken_rules
 from web.dashboard.page import Deps
-from web.dashboard.query import TEXT_MAX, Query
+from web.dashboard.query import EXACT, TEXT_MAX, UUID, Query
 from web.dashboard.words import exact
 from web.ids import COMMAND
-from web.problems import from_validation
+from web.problems import breaks_rules
 
 SUBJECTS: Final = ("order", "command", "sku", "customer")
 #: `q` is the box for everything; a subject by its own name is put into the box.
@@ -23,10 +25,14 @@ STATES: Final = ("failed", "retried", "discarded")
 #: How an address spells the actor of what is no message of ours; nothing else has such a name.
 NO_ACTOR: Final = "(none)"
 
-_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-_NAMED: Final = re.compile(rf"({'|'.join(SUBJECTS)}):\s*(.+)", re.IGNORECASE | re.DOTALL)
-_NAMED_NOTHING: Final = re.compile(rf"({'|'.join(SUBJECTS)}):\s*", re.IGNORECASE)
-_SKU: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_NAMED: Final = re.compile(rf"\s*({'|'.join(SUBJECTS)}):(.+)", re.IGNORECASE | re.DOTALL)
+_NAMED_NOTHING: Final = re.compile(r"\s*(customer:|(order|command|sku):\s*)", re.IGNORECASE)
+_SKU: Final = re.compile(SKU)
+
+
+def asked(params: Mapping[str, Any]) -> Query:
+    """What a page or a form asks for. In the box, a customer's id is taken as it is written."""
+    return Query(params, *FIELDS, exact=(*EXACT, "q"))
 
 
 async def failure_query(deps: Deps, query: Query) -> FailureQuery:
@@ -38,12 +44,12 @@ async def failure_query(deps: Deps, query: Query) -> FailureQuery:
     if _NAMED_NOTHING.fullmatch(box):
         query.errors["q"] = "Say which: nothing follows the colon."
     subject = await _subject_of(deps, box) if box else None
-    text = " ".join(filter(None, (query["text"], "" if subject else box))) or None
+    text = " ".join(filter(None, (query["text"], "" if subject else box.strip()))) or None
     # Cut, they would match more than was asked for.
     if max(len(subject or ""), len(text or "")) > TEXT_MAX:
         query.errors["q"] = f"{TEXT_MAX} characters at most, with the words in error or traceback"
     elif text is not None and not await deps.lists.run(failures.can_be_found, text):
-        query.errors["text" if query["text"] else "q"] = "at least one word that has to be there"
+        query.errors["text" if query["text"] else "q"] = "at least one word that must occur"
     actor = query.text("actor")
     return FailureQuery(
         actor="" if actor == NO_ACTOR else actor,
@@ -59,15 +65,18 @@ async def failure_query(deps: Deps, query: Query) -> FailureQuery:
 
 async def _subject_of(deps: Deps, box: str) -> str | None:
     """What words of a search box are about, None where they are just words."""
-    if _UUID.fullmatch(box):
+    word = box.strip()
+    if UUID.fullmatch(word):
         # An order's id is that of the command that placed it, but no other command's.
-        kind = "command" if deps.mint.is_ours(COMMAND, box.lower()) else "order"
-        return f"{kind}:{box.lower()}"
+        kind = "command" if deps.mint.is_ours(COMMAND, word.lower()) else "order"
+        return f"{kind}:{word.lower()}"
     if named := _NAMED.fullmatch(box):
-        kind, name = named[1].lower(), named[2].strip()
-        return f"{kind}:{name.lower() if kind in ('order', 'command') else name}"
-    if _SKU.fullmatch(box) is not None and await deps.lists.run(lookup.is_known_sku, box):
-        return f"sku:{box}"
+        kind, name = named[1].lower(), named[2]
+        if kind == "customer":
+            return f"{kind}:{name}"
+        return f"{kind}:{name.strip() if kind == 'sku' else name.strip().lower()}"
+    if _SKU.fullmatch(word) is not None and await deps.lists.run(lookup.is_known_sku, word):
+        return f"sku:{word}"
     return None
 
 
@@ -80,10 +89,11 @@ def as_filter(wanted: FailureQuery, up_to_id: int) -> FailureFilter:
     del members["state"]
     if wanted.ids is not None:
         members["ids"] = list(wanted.ids)
+    members["up_to_id"] = up_to_id
     try:
-        return msgspec.convert(members | {"up_to_id": up_to_id}, FailureFilter)
-    except msgspec.ValidationError as error:
-        raise from_validation(error) from None
+        return msgspec.convert(members, FailureFilter)
+    except msgspec.ValidationError:
+        raise breaks_rules(broken_rules(FailureFilter, members)) from None
 
 
 def in_words(wanted: FailureQuery) -> list[str]:
@@ -96,10 +106,15 @@ def in_words(wanted: FailureQuery) -> list[str]:
         (wanted.actor, f"of the actor {wanted.actor}"),
         (wanted.error_class, f"with an error of class {wanted.error_class}"),
         (wanted.queue, f"from the queue {wanted.queue}"),
-        (wanted.subject, f"about the {kind} {subject[2]}"),
+        (wanted.subject, f"about the {kind} {_visible(subject[2])}"),
         (wanted.text, f"with the words “{wanted.text}” in error or traceback"),
         (wanted.failed_after, f"that failed after {exact(wanted.failed_after)}"),
         (wanted.failed_before, f"that failed before {exact(wanted.failed_before)}"),
     )
     found = [words for value, words in clauses if value]
     return ["that are no messages of ours", *found] if wanted.actor == "" else found
+
+
+def _visible(key: str) -> str:
+    """A key, in quotes where it begins or ends with a space."""
+    return key if key == key.strip() else f"“{key}”"

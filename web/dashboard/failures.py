@@ -9,10 +9,10 @@ from actors.commands import KIB, ROUTES, ROUTES_BY_ACTOR
 from models.queries import failures
 from models.queries.failures import Failure, FailureQuery
 from models.rules.signing import content_of
-from web.dashboard import failure_actions, failure_export, words
-from web.dashboard.failure_query import FIELDS, NO_ACTOR, STATES, failure_query
+from web.dashboard import failure_actions, failure_export, tracebacks, words
+from web.dashboard.failure_query import FIELDS, NO_ACTOR, STATES, asked, failure_query
 from web.dashboard.page import Deps, Page, Routes
-from web.dashboard.query import PAGE_ROWS, Query, next_cursor
+from web.dashboard.query import PAGE_ROWS, Query
 from web.problems import not_found
 
 TREND_HOURS: Final = 24
@@ -27,8 +27,10 @@ SHOWN_MAX: Final = 20
 class FailuresPage(Page):
     """GET shows failures in groups; narrowed to something, as a list."""
 
+    fields = (*FIELDS, "cursor")
+
     async def on_get(self, req: Any, resp: Any) -> None:
-        query = Query(req.params, *FIELDS)
+        query = asked(req.params)
         wanted = await failure_query(self.deps, query)
         view = query.choice("view", VIEWS) or (
             "list" if query.narrowed("state", "view") else "groups"
@@ -58,17 +60,17 @@ class FailuresPage(Page):
         self, req: Any, resp: Any, wanted: FailureQuery, shared: dict[str, Any]
     ) -> None:
         query: Query = shared["query"]
-        after = query.cursor(tuple[datetime, FailureId])
+        after = query.cursor(req.path, tuple[datetime, FailureId])
         run = self.deps.lists.run
         total, _ = await run(failures.count, wanted)
         rows = await run(failures.page, wanted, after, PAGE_ROWS + 1)
         more = len(rows) > PAGE_ROWS
         rows = rows[:PAGE_ROWS]
-        cursor = next_cursor(more, (rows[-1].failed_at, rows[-1].id) if rows else None)
+        last = (rows[-1].failed_at, rows[-1].id) if more else None
         self.render(
             req, resp, "failures.html", rows=rows, groups=[], total=total,
             first=query.link() if after else None,
-            next=query.link(cursor=cursor) if cursor else None, **shared,
+            next=query.next_link(req.path, last), **shared,
         )  # fmt: skip
 
 
@@ -84,6 +86,7 @@ class FailurePage(Page):
             others=[row for row in earlier if row.id != failure.summary.id],
             subjects=[subject.split(":", 1) for subject in failure.summary.subjects[:SHOWN_MAX]],
             more_subjects=max(0, len(failure.summary.subjects) - SHOWN_MAX),
+            traceback_parts=tracebacks.parts(failure.traceback),
             raw=text[:TEXT_SHOWN_MAX], arguments=arguments[:TEXT_SHOWN_MAX],
             cut=max(len(text), len(arguments)) > TEXT_SHOWN_MAX,
         )  # fmt: skip

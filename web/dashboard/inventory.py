@@ -7,17 +7,18 @@ from typing import Annotated, Any, Final, get_args
 
 import msgspec
 
-from actors.commands import DELTA_MAX, NO_NUL, AdjustmentReason, AdjustStock, CommandId, Sku
+from actors.commands import DELTA_MAX, NO_NUL, SKU, AdjustmentReason, AdjustStock, CommandId, Sku
 from models.queries import lookup, reads
 from models.queries.reads import InventoryRow
+from models.rules.reasons import allowed_reasons
 from web.dashboard.acting import act
 from web.dashboard.level_chart import STEPS, draw, plotted
 from web.dashboard.page import Deps, Page, Routes
-from web.dashboard.query import PAGE_ROWS, Query, next_cursor, whole_number
+from web.dashboard.query import PAGE_ROWS, Query, whole_number
 from web.intake import Wanted
 from web.problems import not_found
 
-_SKU: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_SKU: Final = re.compile(SKU)
 REASONS: Final = get_args(AdjustmentReason)
 LOW_MAX: Final = 10**15
 #: How far back the chart goes; `recent` is as far as the latest movements reach.
@@ -39,13 +40,16 @@ Units = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 class InventoryPage(Page):
     """GET lists products: by SKU, or the scarcest first."""
 
+    fields = ("q", "low", "below", "cursor")
+
     async def on_get(self, req: Any, resp: Any) -> None:
         query = Query(req.params, "q", "low", "below")
         low = query.choice("low", ("yes",)) is not None
         below = query.integer("below", low=0, high=LOW_MAX)
         if below is None:
             below = self.deps.settings.low_stock_below
-        after = query.cursor(tuple[Units, Sku]) if low else query.cursor(tuple[Sku])
+        kind: Any = tuple[Units, Sku] if low else tuple[Sku]
+        after = query.cursor(req.path, kind)
         rows = []
         if not query.errors:
             rows = await self._rows(query["q"], below if low else None, after)
@@ -54,7 +58,7 @@ class InventoryPage(Page):
             req, resp, "inventory.html", status=422 if query.errors else 200, query=query,
             rows=rows[:PAGE_ROWS], low=low or "below" in query.errors, below=below,
             first=query.link() if after else None,
-            next=query.link(cursor=_position(last, low)) if last else None,
+            next=query.next_link(req.path, _position(last, low) if last else None),
         )  # fmt: skip
 
     async def _rows(self, prefix: str, below: int | None, after: Any) -> list[InventoryRow]:
@@ -67,12 +71,14 @@ class InventoryPage(Page):
         return await run(lookup.low_stock, prefix, below, after, PAGE_ROWS + 1)
 
 
-def _position(last: InventoryRow, low: bool) -> str | None:
-    return next_cursor(True, (last.on_hand - last.allocated, last.sku) if low else (last.sku,))
+def _position(last: InventoryRow, low: bool) -> tuple[Any, ...]:
+    return (last.on_hand - last.allocated, last.sku) if low else (last.sku,)
 
 
 class ProductPage(Page):
     """GET shows a product: its level now and over time, and its ledger."""
+
+    fields = ("window", "cursor")
 
     async def on_get(self, req: Any, resp: Any, sku: str) -> None:
         await self.show(req, resp, sku)
@@ -91,7 +97,8 @@ class ProductPage(Page):
         product = await self.product(sku)
         query = Query(req.params, "window")
         window = query.choice("window", tuple(WINDOWS)) or "recent"
-        after = query.cursor(tuple[datetime, CommandId, Location])
+        path = f"/dashboard/inventory/{sku}"  # also where a form below it is shown again
+        after = query.cursor(path, tuple[datetime, CommandId, Location])
         ledger = await self.deps.lists.run(reads.movements_page, sku, after, PAGE_ROWS + 1)
         history = await self._history(sku, window)
         more = len(ledger) > PAGE_ROWS
@@ -101,7 +108,7 @@ class ProductPage(Page):
             drawing=draw(history.levels), low_below=self.deps.settings.low_stock_below,
             reasons=REASONS, written=written or {"delta": "", "reason": ""}, errors=errors or {},
             first=query.link() if after else None,
-            next=query.link(cursor=_ledger_position(ledger)) if more else None,
+            next=query.next_link(path, _ledger_position(ledger) if more else None),
         )  # fmt: skip
 
     async def product(self, sku: str) -> InventoryRow:
@@ -118,13 +125,15 @@ class ProductPage(Page):
         return await self.deps.lists.run(lookup.levels, sku, since, STEPS, rows_max)
 
 
-def _ledger_position(ledger: Sequence[Any]) -> str | None:
+def _ledger_position(ledger: Sequence[Any]) -> tuple[Any, ...]:
     at, location, *_, command_id = ledger[PAGE_ROWS - 1]
-    return next_cursor(True, (at, command_id, location))
+    return at, command_id, location
 
 
 class Adjust(ProductPage):
     """POST puts units on hand or takes them off."""
+
+    form = ("delta", "reason")
 
     async def on_get(self, req: Any, resp: Any, sku: str) -> None:
         """A reload of a form that was refused leads to the product."""
@@ -154,6 +163,9 @@ def _checked(written: dict[str, str]) -> tuple[int, dict[str, str]]:
         errors["delta"] = "0 would change nothing."
     if written["reason"] not in REASONS:
         errors["reason"] = "Why? It is kept in the ledger."
+    elif delta and written["reason"] not in (allowed := allowed_reasons(delta)):
+        what = "put units on hand" if delta > 0 else "take units off"
+        errors["reason"] = f"To {what}, choose one of: {', '.join(allowed)}."
     return delta or 0, errors
 
 

@@ -100,6 +100,7 @@ class Viewers:
 class LiveFragment(Page):
     """GET streams a page's live part as it changes; with ?poll=1 it gives it once."""
 
+    fields = ("poll",)
     for_people = False
 
     def __init__(

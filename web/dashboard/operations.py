@@ -3,12 +3,9 @@
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
-
-from actors.commands import FailureFilter
+from actors import settled
 from models.queries import audit, failures, operations
 from models.queries.audit import AuditFilter
-from models.queries.failures import FailureQuery
 from models.queries.operations import Operation
 from models.rules.order_status import FAILED, PENDING
 from web.dashboard.failure_query import in_words
@@ -20,6 +17,8 @@ from web.problems import not_found
 class OperationPage(Page):
     """GET shows the progress of an operation; a script asks for it again while it goes on."""
 
+    fresh_counts = True
+
     async def on_get(self, req: Any, resp: Any, command_id: str) -> None:
         if not self.deps.mint.is_ours(COMMAND, command_id):
             raise not_found(f"There is no operation {command_id[:64]}.")
@@ -27,6 +26,7 @@ class OperationPage(Page):
         operation = await run(operations.one, command_id)
         outcome = await self.deps.found.command(command_id)
         rows = await run(audit.page, AuditFilter(command_id=command_id), None, 1)
+        others = await run(settled.lost_to_others, operation) if operation else ""
         broken = outcome is not None and outcome.status == FAILED
         letters = await run(failures.for_commands, [command_id]) if broken else []
         self.render(
@@ -34,15 +34,14 @@ class OperationPage(Page):
             outcome=outcome.status if outcome else PENDING,
             problem=outcome.problem if outcome else None,
             entry=rows[0].entry if rows else None, failure=letters[-1] if letters else None,
-            words=_words(operation), seconds=_seconds(operation),
+            words=_words(operation), others=others, seconds=_seconds(operation),
         )  # fmt: skip
 
 
 def _words(operation: Operation | None) -> list[str]:
     if operation is None:
         return []
-    wanted = msgspec.convert(operation.filter["filter"], FailureFilter)
-    return in_words(FailureQuery(**msgspec.structs.asdict(wanted)))
+    return in_words(settled.wanted_by(operation))
 
 
 def _seconds(operation: Operation | None) -> float:

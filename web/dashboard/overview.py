@@ -7,12 +7,13 @@ from typing import Any, Final
 
 import peewee
 
+from actors.verdict import judge
+from models.queries.facts import ORDERS
 from web.dashboard import standing
 from web.dashboard.charts import CHARTS, NAMES, ChartData, Charts, draw, window_of
 from web.dashboard.live import Live, LivePage
 from web.dashboard.page import Deps, Routes
 from web.dashboard.snapshot import Snapshot
-from web.dashboard.verdict import judge
 
 #: The page does not wait longer for its charts.
 CHARTS_WAIT_S: Final = 2.0
@@ -23,9 +24,9 @@ def context(snapshot: Snapshot, deps: Deps) -> Mapping[str, object]:
     facts = snapshot.facts.value
     actors = [] if facts is None else standing.actors(facts, deps.settings)
     return {
-        "verdict": judge(snapshot, deps.settings),
+        "verdict": judge(snapshot.situation(), deps.settings),
         "facts": facts,
-        "orders": next((one for one in actors if one.name == standing.ORDERS), None),
+        "orders": next((one for one in actors if one.name == ORDERS), None),
         "actors": actors,
         "queues": standing.queues(snapshot),
     }
@@ -38,6 +39,7 @@ class Overview(LivePage):
     """GET shows how things stand, and charts of how they stood."""
 
     template = "overview.html"
+    fields = ("window",)
     live = LIVE
 
     def __init__(self, deps: Deps, charts: Charts) -> None:

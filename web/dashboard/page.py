@@ -51,19 +51,29 @@ class Page:
     The middleware (web/dashboard/access.py) has checked both, and a POST's token, before a method
     runs: `req.context.session` is the Session, `req.context.form` the Form of a POST.
 
-    page_scope: "" is open to all; for_people: False where a script asks (it is led to no sign-in
-    page, and its errors are no HTML); browsers_only: a POST comes from a page of ours, whatever key
-    it carries; with_token: and it carries the session's token.
+    page_scope: "" is open to all; fields: what its address may carry behind a `?`, but for `done`
+    (see acting.py), which leads back to any page; form: the fields of its POST, beside `csrf` and
+    `key`; form_lists: those that may be repeated; for_people: False where a script asks (it is led
+    to no sign-in page, and its errors are no HTML); browsers_only: a POST comes from a page of
+    ours, whatever key it carries; with_token: and it carries the session's token; fresh_counts: the
+    counts beside the navigation are asked for anew, since the page shows what an action does.
     """
 
     page_scope: str = READ
     post_scope: str = OPERATE
+    fields: tuple[str, ...] = ()
+    form: tuple[str, ...] = ()
+    form_lists: tuple[str, ...] = ()
     for_people: bool = True
     browsers_only: bool = False
     with_token: bool = True
+    fresh_counts: bool = False
 
     def __init__(self, deps: Deps) -> None:
         self.deps = deps
+        fields = (*self.fields, "done") if self.for_people else self.fields
+        #: As web/request_policy.py takes it.
+        self.query = {"GET": fields, "POST": fields}
 
     def render(
         self, req: Any, resp: Any, template: str, *, status: int = 200, **context: object

@@ -6,23 +6,34 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from web.requests import Position, decode_cursor, write_cursor
+from web.cursors import Position, cursors_of
 
 _WHOLE: Final = re.compile(r"[+-]?([0-9]{1,16}|[0-9]{1,3}(,[0-9]{3}){1,4})")
 
+#: An id of an order or a command; people paste them in capitals, too.
+UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
 PAGE_ROWS: Final = 50
 TEXT_MAX: Final = 300
+#: Keys that may begin or end with a space: they are taken as they are written.
+EXACT: Final = ("customer", "who")
 
 
 class Query:
-    """What a page is asked for. values: as written, blanks left out; errors: by name of field."""
+    """What a page is asked for. values: as written, empty ones left out; errors: by name of field.
 
-    def __init__(self, params: Mapping[str, Any], *names: str) -> None:
+    exact: fields whose spaces at the ends count; from others they are taken away.
+    """
+
+    def __init__(
+        self, params: Mapping[str, Any], *names: str, exact: Collection[str] = EXACT
+    ) -> None:
         self.values: dict[str, str] = {}
         self.errors: dict[str, str] = {}
         for name in (*names, "cursor"):
             value = params.get(name, "")
-            text = str(value[0] if isinstance(value, list) else value).strip()
+            text = str(value[0] if isinstance(value, list) else value)
+            text = text if name in exact else text.strip()
             if "\0" in text or len(text) > TEXT_MAX:
                 self.errors[name] = f"{TEXT_MAX} characters at most, and no NUL"
             elif text:
@@ -69,10 +80,19 @@ class Query:
         self.values[name] = moment.replace(tzinfo=None).isoformat(timespec="auto")
         return moment
 
-    def cursor(self, kind: type[Position]) -> Position | None:
-        """Where the page starts, None for the first one. Raises Problem (422)."""
-        value = self.values.pop("cursor", None)
-        return None if value is None else decode_cursor(value, kind)
+    def cursor(self, path: str, kind: type[Position]) -> Position | None:
+        """Where the page at this path starts, None for the first one. Raises Problem (422).
+
+        Read it after the filters: it belongs to them.
+        """
+        text = self.values.pop("cursor", None)
+        return cursors_of(path, self.values).read(text, kind)
+
+    def next_link(self, path: str, position: tuple[Any, ...] | None) -> str | None:
+        """The address of the page behind a position of the list at this path; None without."""
+        if position is None:
+            return None
+        return self.link(cursor=cursors_of(path, self.values).write(position))
 
     def narrowed(self, *but: str) -> bool:
         """Whether anything narrows the page, but for these fields."""
@@ -92,8 +112,3 @@ def whole_number(text: str) -> int | None:
     """
     found = _WHOLE.fullmatch(text.replace("\N{MINUS SIGN}", "-"))
     return None if found is None else int(found[0].replace(",", ""))
-
-
-def next_cursor(more: bool, position: tuple[Any, ...] | None) -> str | None:
-    """The cursor of the next page, None on the last one."""
-    return write_cursor(position) if more and position is not None else None

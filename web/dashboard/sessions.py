@@ -47,9 +47,11 @@ class Sessions:
 
     def read(self, req: Any) -> Ticket | None:
         """Who the cookie says it is, None without a good one."""
-        text = req.cookies.get(_name(req)) if possible(req) else None
-        if not text:
+        # Of two, nobody can say which is the browser's own.
+        texts = req.get_cookie_values(_name(req)) if possible(req) else None
+        if texts is None or len(texts) > 1:
             return None
+        (text,) = texts
         try:
             key_id, _, csrf = self._signer.unsign(text, self._age_max_s).decode().rpartition(":")
         except itsdangerous.BadData:

@@ -6,9 +6,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from limits import parse
-from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from limits.errors import StorageError
-from limits.storage import storage_from_string
 
 from config import Settings
 from models.queries.api_keys import Key
@@ -17,6 +15,7 @@ from web.dashboard.page import OPERATE, READ, Deps, Page, redirect
 from web.dashboard.sessions import Sessions, possible
 from web.dashboard.transport import Clients
 from web.metrics import figures
+from web.rate_limit import limiter
 from web.tracing import about
 
 logger = logging.getLogger(__name__)
@@ -35,8 +34,7 @@ class SignInLimit:
 
     def __init__(self, given: Settings, clients: Clients) -> None:
         self.clients = clients
-        storage: Any = storage_from_string(given.rate_limit_storage_url, wrap_exceptions=True)
-        self._limiter = SlidingWindowCounterRateLimiter(storage)
+        self._limiter = limiter(given.rate_limit_storage_url)
         self._limit = parse(given.sign_in_rate_limit)
 
     async def wait_s(self, req: Any) -> int | None:
@@ -77,6 +75,8 @@ class SignIn(Page):
     """GET shows the form, POST takes a key and starts a session."""
 
     page_scope = ""
+    fields = ("next",)
+    form = ("next", "username", "api_key")
     browsers_only = True
     # Who signed in meanwhile in another tab may do so here, too.
     with_token = False

@@ -12,12 +12,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from actors.queues import QueueInspector, QueueState
-from models.queries import controls, failures, reconciliation, stats, times, workers
-from models.queries.controls import ActorLimit, PausedQueue
-from models.queries.failures import FailureQuery
-from models.queries.reconciliation import Reconciled
+from actors.situation import Situation
+from models.queries import facts
+from models.queries.facts import Facts, Seldom
 from models.queries.workers import WorkerRow
-from models.rules.figures import ActorFigures
 from web.reading import Reader
 
 logger = logging.getLogger(__name__)
@@ -26,10 +24,6 @@ EVERY_S: Final = 1.0
 #: A part that takes longer is unknown for now; while it is, nobody is kept waiting for long.
 PATIENCE_S: Final = 2.0
 PATIENCE_UNKNOWN_S: Final = 0.3
-#: A worker that was silent for longer is gone.
-ALIVE_S: Final = 15.0
-#: Figures of the actors are of so many seconds.
-FIGURES_S: Final = 60
 #: What is dear to count, or changes by the hour, is asked for less often.
 SELDOM_S: Final = 5.0
 
@@ -47,52 +41,42 @@ class Part(NamedTuple, Generic[T]):
         return self.unknown_since is None
 
 
-class Seldom(NamedTuple):
-    """failures: open ones; reconciled: what the latest check of the books found; sampled_at: when
-    the clock last looked into the queues."""
-
-    failures: int
-    reconciled: Reconciled | None
-    sampled_at: datetime | None = None
-
-
-class Facts(NamedTuple):
-    """What the database knew at a time."""
-
-    at: datetime
-    figures: Mapping[str, ActorFigures]
-    workers: list[WorkerRow]
-    paused: Mapping[str, PausedQueue]
-    limits: Mapping[str, ActorLimit]
-    seldom: Seldom
-
-    def alive(self) -> list[WorkerRow]:
-        """The workers that reported lately."""
-        return [one for one in self.workers if self.at - one.seen_at < timedelta(seconds=ALIVE_S)]
-
-    def gone(self) -> list[WorkerRow]:
-        """The workers that fell silent without saying that they stop."""
-        return [one for one in self.workers if self.at - one.seen_at >= timedelta(seconds=ALIVE_S)]
-
-
 Queues = Mapping[str, QueueState]
 
 
+class Counts(NamedTuple):
+    """What stands beside the navigation; None for what was never known. at: when it was; old:
+    whether that was earlier, for now it can't be asked."""
+
+    failures: int | None = None
+    paused: int | None = None
+    at: datetime | None = None
+    old: bool = False
+
+
 class Snapshot(NamedTuple):
-    """number: counts up, so that a viewer knows a newer one; at: by the database's clock."""
+    """number: counts up, so that a viewer knows a newer one; at: by the database's clock;
+    counted: what the last one before knew to count."""
 
     number: int
     at: datetime
     facts: Part[Facts]
     queues: Part[Queues]
+    counted: Counts = Counts()
 
-    def counts(self) -> dict[str, int | None]:
-        """What stands beside the navigation; None for what is unknown."""
+    def situation(self) -> Situation:
+        """The same for the verdict."""
+        return Situation(
+            self.at, self.facts.value, self.queues.value,
+            self.facts.unknown_since, self.queues.unknown_since,
+        )  # fmt: skip
+
+    def counts(self) -> Counts:
+        """What stands beside the navigation."""
         facts = self.facts.value
-        return {
-            "failures": None if facts is None else facts.seldom.failures,
-            "paused": None if facts is None else len(facts.paused),
-        }
+        if facts is None:
+            return self.counted._replace(old=self.counted.at is not None)
+        return Counts(facts.seldom.failures, len(facts.paused), facts.at)
 
 
 class Probe(Generic[T]):
@@ -141,6 +125,7 @@ class Snapshots:
         self._taking: asyncio.Task[Snapshot] | None = None
         self._seldom: tuple[float, Seldom] | None = None
         self._alive: Sequence[WorkerRow] = ()
+        self._held: Mapping[str, int] = {}
         # How far the database's clock is ahead of this host's.
         self._ahead = timedelta()
         self._facts: Probe[Facts] = Probe(
@@ -155,6 +140,19 @@ class Snapshots:
         if self._taking is None:
             self._taking = asyncio.create_task(self._take())
         return await asyncio.shield(self._taking)
+
+    async def fresh(self) -> Snapshot:
+        """How things stand now: asked for after this call, all of it."""
+        if self._taking is not None:
+            await asyncio.shield(self._taking)
+        self._seldom = None
+        self._taken_at = 0.0
+        return await self.get()
+
+    def last_counts(self) -> Counts:
+        """What was last known to count, without asking."""
+        known = self._latest.counts() if self._latest else Counts()
+        return known._replace(old=known.at is not None)
 
     async def newer(self, than: int) -> Snapshot:
         """The first snapshot with a higher number."""
@@ -172,12 +170,14 @@ class Snapshots:
     async def _take(self) -> Snapshot:
         began = time.monotonic()
         try:
-            facts = await self._facts.part()
-            # What workers hold belongs to the queues; without them the rest is still told.
-            self._alive = facts.value.alive() if facts.value else ()
+            known = await self._facts.part()
+            # What workers and clocks hold belongs to the queues; the rest is told without.
+            self._alive = known.value.alive() if known.value else ()
+            self._held = known.value.clocks.held if known.value else {}
             queues = await self._queues.part()
             number = self._latest.number + 1 if self._latest else 1
-            self._latest = Snapshot(number, self._now(), facts, queues)
+            counted = self._latest.counts() if self._latest else Counts()
+            self._latest = Snapshot(number, self._now(), known, queues, counted)
             self._taken_at = began
             return self._latest
         finally:
@@ -189,24 +189,16 @@ class Snapshots:
 
     async def _inspect(self) -> Queues:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._inspector.inspect, self._alive)
+        return await loop.run_in_executor(
+            self._thread, self._inspector.inspect, self._alive, self._held
+        )
 
     def _collect(self) -> Facts:
         """Runs in a reading thread."""
-        at = times.now()
-        self._ahead = at - datetime.now(UTC)
-        return Facts(
-            at,
-            {one.actor: one for one in stats.recent(FIGURES_S)},
-            workers.every(),
-            {one.queue: one for one in controls.paused()},
-            {one.actor: one for one in controls.limits()},
-            self._asked_seldom(),
-        )
-
-    def _asked_seldom(self) -> Seldom:
         now = time.monotonic()
-        if self._seldom is None or now - self._seldom[0] >= SELDOM_S:
-            count, _ = failures.count(FailureQuery())
-            self._seldom = now, Seldom(count, reconciliation.latest(), times.sampled_at())
-        return self._seldom[1]
+        fresh = self._seldom is None or now - self._seldom[0] >= SELDOM_S
+        found = facts.collect(None if fresh or self._seldom is None else self._seldom[1])
+        if fresh:
+            self._seldom = now, found.seldom
+        self._ahead = found.at - datetime.now(UTC)
+        return found

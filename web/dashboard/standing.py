@@ -3,20 +3,20 @@
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from actors.commands import ROUTES, Operate, PlaceOrder
+from actors.commands import ROUTES, Operate
+from actors.controls import NEVER_PAUSED
 from actors.queues import QueueState
 from config import Settings
 from models.queries.controls import ActorLimit, PausedQueue
+from models.queries.facts import ORDERS, Facts
 from models.rules.figures import ActorFigures
 from models.rules.histograms import mean, quantile_s
-from web.dashboard.snapshot import Facts, Snapshot
+from web.dashboard.snapshot import Snapshot
 
 #: Longer than a report of a worker is old, and than most messages take.
 IN_WORK_S: Final = 5.0
-ORDERS: Final = ROUTES[PlaceOrder].actor
-#: What operators' own commands go through is neither paused nor limited.
+#: What operators' own commands go through is never limited, nor is its queue paused.
 NEVER_LIMITED: Final = ROUTES[Operate].actor
-NEVER_PAUSED: Final = ROUTES[Operate].queue
 
 
 class Times(NamedTuple):
@@ -113,12 +113,6 @@ def times(histogram: list[int]) -> Times:
     return Times(*(quantile_s(histogram, q) for q in (0.5, 0.95, 0.99)))
 
 
-def limits(facts: Facts, given: Settings) -> dict[str, str]:
-    """The rate limits in force, by actor."""
-    own = {} if given.orders_rate_limit is None else {ORDERS: given.orders_rate_limit}
-    return own | {name: one.rate_limit for name, one in facts.limits.items()}
-
-
 def queues(snapshot: Snapshot) -> list[Queue]:
     """All queues, as far as they are known."""
     paused = snapshot.facts.value.paused if snapshot.facts.value else {}
@@ -139,7 +133,7 @@ def _age_s(state: QueueState | None, now: datetime) -> float | None:
     What a worker reported to be at is most likely done by now: where no message waits, only a long
     time is worth a word.
     """
-    if state is None or state.oldest_at is None:
+    age_s = state.age_s(now) if state else None
+    if state is None or age_s is None:
         return None
-    age_s = max(0.0, (now - state.oldest_at).total_seconds())
     return age_s if state.ready or age_s >= IN_WORK_S else None

@@ -10,11 +10,8 @@ import jinja2
 
 from config import Settings
 from web.dashboard import words
-from web.dashboard.snapshot import Snapshot
+from web.dashboard.snapshot import Counts, Snapshot
 from web.dashboard.static import StaticFiles
-
-#: Beside the navigation, where nobody could say in time.
-UNKNOWN_COUNTS: Final = {"failures": None, "paused": None}
 
 FOLDER: Final = Path(__file__).parent / "templates"
 
@@ -51,7 +48,7 @@ class Templates:
             "now": _now(context),
             "path": req.path,
             "done": getattr(req.context, "done", None),
-            "nav": getattr(req.context, "nav", UNKNOWN_COUNTS),
+            "nav": getattr(req.context, "nav", Counts()),
         }
         return self._environment.get_template(template).render(always | context)
 

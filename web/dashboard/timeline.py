@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from models.database import Row
 from models.queries.failures import FailureRow
 from models.queries.lookup import MoveAsked
+from models.rules.formatting import first_line
 from models.rules.order_status import FAILED, PENDING, REJECTED
 from web.dashboard.words import refusal
 
@@ -95,5 +96,5 @@ def _failure(row: FailureRow) -> Entry:
     times = "attempt" if row.attempts == 1 else "attempts"
     return Entry(
         row.failed_at, "bad", f"{row.error_class} in {row.actor} after {row.attempts} {times}",
-        f"{row.error}{state.get(row.state, '')}", failure=row,
+        f"{first_line(row.error)}{state.get(row.state, '')}", failure=row,
     )  # fmt: skip

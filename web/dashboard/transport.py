@@ -1,6 +1,7 @@
 """Where a request came from, and whether on the way nobody else could read it."""
 
 import ipaddress
+import re
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -8,6 +9,10 @@ from config import Settings, networks
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "::1")
+#: Ports that browsers leave out of an Origin; some proxies write them into Host.
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+#: Some routers add the client's port: `203.0.113.7:50001`, `[2001:db8::7]:443`.
+_WITH_PORT: Final = re.compile(r"(?:\[(?P<v6>[^\]]*)\]|(?P<v4>[0-9.]+))(?::[0-9]{1,5})?")
 
 
 def is_encrypted(req: Any) -> bool:
@@ -34,13 +39,38 @@ def port(req: Any) -> int | None:
         return None
 
 
-def is_same_origin(req: Any) -> bool:
-    """Whether a page of ours sent it: Sec-Fetch-Site says so or, without one, Origin."""
+def why_foreign(req: Any) -> str:
+    """Why a request may have been sent by a page of another site; empty for a page of ours.
+
+    Sec-Fetch-Site says it or, in older browsers, an Origin that is the site in Host.
+    """
     site = req.get_header("Sec-Fetch-Site")
     if site is not None:
-        return bool(site == "same-origin")
-    host = _split(req.get_header("Origin") or "").netloc
-    return bool(host) and host == req.get_header("Host")
+        return "" if site == "same-origin" else f"Its Sec-Fetch-Site header is “{site[:40]}”."
+    origin, host = req.get_header("Origin") or "", req.get_header("Host") or ""
+    if not origin:
+        return "It has no Sec-Fetch-Site or Origin header, which browsers send."
+    if _is_at(origin, host):
+        return ""
+    return (
+        f"Its Origin header is “{origin[:200]}” and its Host header “{host[:200]}”: they are "
+        "different sites. A proxy in front must pass Host on as the browser sent it."
+    )
+
+
+def _is_at(origin: str, host: str) -> bool:
+    """Whether an origin is of the host and port that a Host header names."""
+    asked = _split(origin)
+    usual = DEFAULT_PORTS.get(asked.scheme)
+    if usual is None:
+        return False
+    try:
+        here = _split(f"//{host}")
+        same_port = (asked.port or usual) == (here.port or usual)
+    except ValueError:
+        return False
+    plain = asked.username is None and here.username is None and not here.path
+    return plain and bool(asked.hostname) and asked.hostname == here.hostname and same_port
 
 
 def _split(address: str) -> SplitResult:
@@ -79,7 +109,13 @@ class Clients:
         if peer is None or not any(peer in network for network in self._routers):
             return peer
         said = (req.get_header("X-Forwarded-For") or "").rpartition(",")[2].strip()
-        return _address(said) or peer
+        return _forwarded(said) or peer
+
+
+def _forwarded(text: str) -> Address | None:
+    """What a router says of its client, whose port is of no interest."""
+    match = _WITH_PORT.fullmatch(text)
+    return _address((match["v6"] or match["v4"] or "") if match else text)
 
 
 def _address(text: str) -> Address | None:

@@ -11,13 +11,17 @@ from web.auth import Keyring
 from web.dashboard import (
     actors,
     audit,
+    audit_export,
     delayed,
     docs,
     failures,
     inventory,
     operations,
+    order_export,
     orders,
     overview,
+    runbooks,
+    search,
     workers,
 )
 from web.dashboard.access import Access
@@ -42,9 +46,13 @@ PAGES: Final[tuple[Callable[[Deps], Routes], ...]] = (
     delayed.routes,
     failures.routes,
     orders.routes,
+    order_export.routes,
     inventory.routes,
     audit.routes,
+    audit_export.routes,
     operations.routes,
+    search.routes,
+    runbooks.routes,
     docs.routes,
 )
 #: The pages that stay current by themselves.

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 
+from models.queries.facts import ALIVE_S
 from web.dashboard.live import Live, LivePage
 from web.dashboard.page import Deps, Routes
-from web.dashboard.snapshot import ALIVE_S, Snapshot
+from web.dashboard.snapshot import Snapshot
 
 
 def context(snapshot: Snapshot, _deps: Deps) -> Mapping[str, object]:

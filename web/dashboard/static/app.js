@@ -53,12 +53,16 @@ function tick() {
 const STREAMS_MAX = 4; // of a browser: HTTP/1.1 has six connections for all its tabs
 const POLL_MS = 2000;
 const SILENT_MS = 8000; // something comes every second
+const FIRST_MS = 5000; // and the first of it at once, unless a proxy holds it back
+const LUMPS_MAX = 3;
+const STREAM_AGAIN_MS = 300000;
 
 class Live {
   constructor(region) {
     this.region = region;
     this.address = `/dashboard/live/${region.dataset.live}`;
     this.turn = 0;
+    this.streamAgainAt = 0;
     document.addEventListener("visibilitychange", () => (document.hidden ? this.stop() : this.start()));
     addEventListener("pagehide", () => this.stop());
     addEventListener("pageshow", (event) => event.persisted && this.start());
@@ -68,7 +72,7 @@ class Live {
   async start() {
     this.stop();
     const turn = ++this.turn;
-    const release = "EventSource" in window ? await freeSlot() : null;
+    const release = "EventSource" in window && Date.now() >= this.streamAgainAt ? await freeSlot() : null;
     if (turn !== this.turn || document.hidden) { release?.(); return; }
     this.release = release;
     if (release) this.stream(); else this.poll(turn);
@@ -84,21 +88,36 @@ class Live {
 
   stream() {
     this.source = new EventSource(this.address);
-    this.source.onmessage = (event) => { this.show(event.data); this.watch(); };
+    this.lumps = 0;
+    this.source.onmessage = (event) => {
+      // Snapshots are a second apart: several at once were held back on the way.
+      this.lumps = Date.now() - this.cameAt < 250 ? this.lumps + 1 : 0;
+      this.cameAt = Date.now();
+      this.show(event.data);
+      if (this.lumps >= LUMPS_MAX) this.poll(this.leaveStream(), 0, true);
+      else this.watch(SILENT_MS, () => { this.lost(); this.start(); });
+    };
     this.source.onerror = () => {
       this.lost();
       // Refused for good, by its own account: asking once says why.
-      if (this.source?.readyState === EventSource.CLOSED) { this.stop(); this.poll(this.turn); }
+      if (this.source?.readyState === EventSource.CLOSED) this.poll(this.leaveStream());
     };
-    this.watch();
+    this.watch(FIRST_MS, () => this.poll(this.leaveStream(), 0, true));
   }
 
-  watch() {
+  leaveStream() {
+    this.stop();
+    return this.turn;
+  }
+
+  watch(wait, then) {
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => { this.lost(); this.start(); }, SILENT_MS);
+    this.timer = setTimeout(then, wait);
   }
 
-  async poll(turn, count = 0) {
+  // held: the stream is open and brings nothing. Where an answer comes all the same, a proxy on the
+  // way buffers, and the next stream would fare no better.
+  async poll(turn, count = 0, held = false) {
     if (turn !== this.turn) return;
     let wait = POLL_MS;
     try {
@@ -108,6 +127,7 @@ class Live {
       const html = await answer.text();
       if (turn !== this.turn) return;
       this.show(html);
+      if (held) this.streamAgainAt = Date.now() + STREAM_AGAIN_MS;
     } catch {
       if (turn !== this.turn) return;
       this.lost();
@@ -162,10 +182,11 @@ function showAround(region) {
   if (!counts) return;
   setClock(counts.now);
   for (const link of all(".nav a[data-count]")) {
-    const value = Number(counts[link.dataset.count] ?? NaN); // none where it is unknown
+    const value = Number(counts[link.dataset.count] ?? NaN); // none where it was never known
     const badge = one(".count", link);
-    badge.hidden = value === 0;
-    badge.title = Number.isNaN(value) ? "unknown" : "";
+    badge.hidden = value === 0 && !counts.old;
+    badge.title = Number.isNaN(value) ? "unknown" : counts.old ?? "";
+    badge.classList.toggle("old", Boolean(counts.old));
     badge.textContent = Number.isNaN(value) ? "?" : value.toLocaleString("en");
   }
 }
@@ -338,10 +359,12 @@ function closePanel(event) {
 
 function confirmFirst(event) {
   const form = event.target;
-  if (!form.dataset?.confirm || form.dataset.confirmed) return;
+  if (!form.dataset?.confirmTitle || form.dataset.confirmed) return;
   event.preventDefault();
   const dialog = one("#confirm");
-  one("[data-confirm-text]", dialog).textContent = form.dataset.confirm;
+  for (const part of ["title", "text", "no", "yes"]) {
+    one(`[data-confirm-${part}]`, dialog).textContent = form.getAttribute(`data-confirm-${part}`);
+  }
   dialog.returnValue = "no";
   dialog.onclose = () => {
     if (dialog.returnValue !== "yes") return;
@@ -375,8 +398,8 @@ function onKey(event) {
   else if (event.key === "?") { event.preventDefault(); one("#help").showModal(); }
   else if (event.key === "/") {
     event.preventDefault();
-    const search = one("input[type=search], input[name=q]");
-    if (search) { search.focus(); search.select(); } else if (one(".nav")) location.assign("/dashboard/orders");
+    const search = all("[data-search-all]").find((box) => box.checkVisibility());
+    if (search) { search.focus(); search.select(); }
   }
 }
 
@@ -394,6 +417,8 @@ document.addEventListener("click", (event) => {
 document.addEventListener("submit", (event) => { confirmFirst(event); onceOnly(event); });
 document.addEventListener("keydown", onKey);
 addEventListener("pageshow", (event) => { if (event.persisted) for (const button of all("form button")) button.disabled = false; });
+// What an action has changed: the page that follows it, or its outcome when it comes, says so.
+document.addEventListener("htmx:load", (event) => showAround(event.detail.elt));
 document.addEventListener("htmx:configRequest", (event) => {
   event.detail.headers["X-CSRF-Token"] = one("meta[name=csrf-token]").content;
 });

@@ -3,7 +3,10 @@
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");
   if (!button) return;
-  const text = document.querySelector(button.dataset.copy)?.textContent ?? "";
+  // Of what is folded, the words that say so are none of the text.
+  const copy = document.querySelector(button.dataset.copy)?.cloneNode(true);
+  for (const words of copy?.querySelectorAll("[data-not-copied]") ?? []) words.remove();
+  const text = copy?.textContent ?? "";
   const before = button.textContent;
   try {
     await navigator.clipboard.writeText(text.trim());
