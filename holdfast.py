@@ -8,30 +8,44 @@ from collections.abc import Sequence
 import peewee
 
 from actors import logs
-from actors.terminal import failures, health, partitions, queues, reconcile, top
+from actors.terminal import ending, failures, health, partitions, queues, reconcile, top
+from actors.terminal.ending import complain
+from actors.terminal.output import in_line, say
 from config import SettingsError, settings
 from models import migrate
-from models.database import configure
+from models.database import complaint, configure
 from models.queries import api_keys
 from models.queries.api_keys import SCOPES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    return ending.run(lambda: _run(sys.argv[1:] if arguments is None else arguments))
+
+
+def _run(arguments: Sequence[str]) -> int:
+    options = _parser().parse_args(ending.words(arguments))
     logs.configure("clock" if options.run is _clock else "cli")
     try:
         if options.run is not _up:
             configure(settings(), application_name="holdfast-cli")
         return int(options.run(options) or 0)
-    except (SettingsError, LookupError, ValueError, ConnectionError) as error:
-        return _complain(str(error), options.trouble)
+    except BrokenPipeError:
+        raise
+    except SettingsError as error:
+        if options.run is _clock:  # its lines are for machines, as those of web and worker
+            return logs.refuse("clock", error)
+        return complain(str(error), options.trouble)
+    except (LookupError, ValueError, ConnectionError) as error:
+        return complain(str(error), options.trouble)
     except (peewee.DatabaseError, peewee.InterfaceError) as error:
-        return _complain(f"the database says: {error}", options.trouble)
+        return complain(f"database error: {complaint(error)}", options.trouble)
+    except OSError:
+        raise
     except Exception as error:  # which are RabbitMQ's is asked late: see _is_of_rabbitmq
         if not _is_of_rabbitmq(error):
             raise
-        return _complain(f"RabbitMQ can't be reached: {error!r}", options.trouble)
+        return complain(f"RabbitMQ can't be reached: {error!r}", options.trouble)
 
 
 def _is_of_rabbitmq(error: Exception) -> bool:
@@ -40,11 +54,6 @@ def _is_of_rabbitmq(error: Exception) -> bool:
     from pika.exceptions import AMQPError  # noqa: PLC0415
 
     return isinstance(error, (BrokerConnectionError, AMQPError))
-
-
-def _complain(text: str, code: int) -> int:
-    print(f"holdfast: {text.strip()}", file=sys.stderr)
-    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -93,7 +102,8 @@ def _up(_options: argparse.Namespace) -> int:
     # Only `up` needs the tools of a development machine.
     from deploy.local import up  # noqa: PLC0415
 
-    return up.main()
+    with ending.interruptible():
+        return up.main()
 
 
 def _migrate(options: argparse.Namespace) -> None:
@@ -101,7 +111,7 @@ def _migrate(options: argparse.Namespace) -> None:
         migrate.wait()
         return
     applied = migrate.migrate(settings().partitions_ahead)
-    print("Applied: " + (", ".join(applied) or "nothing, the database was up to date."))
+    say("Applied: " + (", ".join(applied) or "nothing, the database was up to date."))
 
 
 def _clock(_options: argparse.Namespace) -> None:
@@ -113,30 +123,28 @@ def _clock(_options: argparse.Namespace) -> None:
 
 def _create_key(options: argparse.Namespace) -> None:
     token = api_keys.new_token()
-    if options.rate_limit is not None:
-        api_keys.check_rate_limit(options.rate_limit)
     key_id = api_keys.create(options.name, options.scopes, options.rate_limit, token)
-    print(f"{key_id} is made. Its token, shown this once:\n{token}")
+    say(f"Created {key_id}. Copy the token now; it will not be shown again:\n{token}")
 
 
 def _ensure_development_key(_options: argparse.Namespace) -> None:
     token = settings().api_key
     if token is None:
         raise ValueError("API_KEY is not set; `make run` writes one to .env")
-    print(f"{api_keys.create('development', SCOPES, None, token)} is there.")
+    say(f"{api_keys.create('development', SCOPES, None, token)} is there.")
 
 
 def _list_keys(_options: argparse.Namespace) -> None:
     for key in api_keys.every():
         state = "revoked" if key.revoked_at else "good"
         limit = key.rate_limit or "no limit"
-        print(f"{key.id}  {state:8} {limit:14} {key.name}  {' '.join(key.scopes)}")
+        say(f"{key.id}  {state:8} {limit:14} {in_line(key.name)}  {' '.join(key.scopes)}")
 
 
 def _revoke_key(options: argparse.Namespace) -> None:
     if not api_keys.revoke(options.id):
         raise LookupError(f"there is no key {options.id} that is still good")
-    print(f"{options.id} is revoked; web processes may take it for a few seconds more.")
+    say(f"{options.id} is revoked; web processes may accept it for a few more seconds.")
 
 
 def _new_id() -> str:

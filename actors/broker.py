@@ -10,6 +10,7 @@ of a consumer that is gone, and drops what it can't read or has tried too often.
   failure is on record, put back when neither is certain.
 """
 
+import hashlib
 import logging
 import time
 from collections import deque
@@ -27,6 +28,7 @@ from dramatiq.message import Message
 from dramatiq.middleware import Middleware
 
 from actors import dead_letters
+from actors.access import Patience, RightMissing, is_refused
 from actors.attachment import Attachment
 from actors.controls import Pausing, controls
 from actors.crashes import Crashes
@@ -37,6 +39,7 @@ from actors.limits import Limits
 from actors.log_context import LogContext, about
 from actors.mismatch import QueueMismatch, end_process, explain, is_mismatch
 from actors.nodes import connect, connection_parameters
+from actors.put_backs import put_backs
 from actors.retries import Retries
 from actors.stats import Stats, Stopwatch
 from config import Settings, settings
@@ -49,6 +52,8 @@ DELAY_POLL_MS = 100
 #: RabbitMQ 4 gives a message up after 20 deliveries unless told otherwise; here only what is on
 #: record leaves a queue, and to be put back is no fault of a message.
 DELIVERIES_MAX = 1_000_000
+#: A full queue refuses, and the publisher hears of it.
+OVERFLOW = "reject-publish"
 #: Delayed messages that a worker holds at once: their confirms, one each, have to fit between two
 #: heartbeats, and they themselves into memory.
 DELAYED_HELD_MAX = 500
@@ -67,7 +72,7 @@ def queue_arguments(queue: str, *, length_max: int | None) -> dict[str, Any]:
         "x-dead-letter-routing-key": xq_name(queue),
     }
     if length_max is not None:
-        arguments |= {"x-max-length": length_max, "x-overflow": "reject-publish"}
+        arguments |= {"x-max-length": length_max, "x-overflow": OVERFLOW}
     return arguments
 
 
@@ -102,6 +107,7 @@ class Broker(RabbitmqBroker):
         self.parameters = connection_parameters(given)
         self.queue_length_max = given.queue_length_max
         self.publish_deadline_s = given.publish_deadline_s
+        self.patience = Patience()
 
     @property
     def connection(self) -> Any:
@@ -134,21 +140,44 @@ class Broker(RabbitmqBroker):
         if queue_name == dq_name(queue_name):
             timeout = min(timeout, DELAY_POLL_MS)
             prefetch = min(prefetch, DELAYED_HELD_MAX)
+        self.declare_queue(queue_name)
+        self.patience.wait(q_name(queue_name))
         try:
-            return cast(Consumer, super().consume(queue_name, prefetch, timeout))
+            return Consumer(self, queue_name, prefetch, timeout)
         except QueueMismatch as error:
             # Only workers consume.
             end_process(error)
 
+    def ensure_on(self, connection: pika.BlockingConnection, queue: str) -> None:
+        """Make the queues behind a name, unless they are known to be there.
+
+        On a consumer's own connection: this thread's would be opened for it and never used again.
+        Raises QueueMismatch, RightMissing.
+        """
+        if queue in self.queues_pending:
+            channel = connection.channel()
+            for name in declarations(queue, self.queue_length_max):
+                self._declare_on(channel, queue, name)
+            self.queues_pending.discard(queue)
+            channel.close()
+
     def _declare(self, queue: str, name: str) -> Any:
-        """Raises QueueMismatch where it exists with other arguments."""
+        try:
+            return self._declare_on(self.channel, queue, name)
+        except QueueMismatch:
+            del self.channel
+            raise
+
+    def _declare_on(self, channel: Any, queue: str, name: str) -> Any:
+        """Raises QueueMismatch where it exists with other arguments, RightMissing."""
         arguments = declarations(queue, self.queue_length_max)[name]
         try:
-            return self.channel.queue_declare(queue=name, durable=True, arguments=arguments)
+            return channel.queue_declare(queue=name, durable=True, arguments=arguments)
         except pika.exceptions.ChannelClosedByBroker as error:
             if is_mismatch(error):
-                del self.channel
                 raise QueueMismatch(explain(error)) from error
+            if is_refused(error):
+                raise self.patience.refused(queue, error, "configure or read") from error
             raise
 
     def _declare_queue(self, queue_name: str) -> Any:
@@ -176,9 +205,13 @@ class Consumer(_RabbitmqConsumer):
         self._consuming = False
         try:
             self.connection = connect(broker.parameters)
+            broker.ensure_on(self.connection, q_name(queue_name))
             self._open()
         except (pika.exceptions.AMQPConnectionError, pika.exceptions.AMQPChannelError) as error:
             raise ConnectionClosed(error) from None
+        except (QueueMismatch, RightMissing):
+            self.connection.close()
+            raise
         # Whether it has consumed since it was made, or since the last pause.
         self.attached = False
         self._attachment = Attachment()
@@ -190,18 +223,20 @@ class Consumer(_RabbitmqConsumer):
     def __next__(self) -> Any:
         if self._parked and not self._is_held():
             return self._parked.popleft()
-        delivery, body = self._receive()
+        delivery, properties, body = self._receive()
         if delivery is None:
             return None
         try:
             message = self._decode(body)
         except DecodeError as error:
-            self._refuse(delivery.delivery_tag, body, first_cause(error))
+            self._refuse(delivery.delivery_tag, body, first_cause(error), _deliveries(properties))
             return None
         self.known_tags.add(delivery.delivery_tag)
         self.held[delivery.delivery_tag] = message
         proxy: Any = _RabbitmqMessage(delivery.redelivered, delivery.delivery_tag, message)
         proxy.consumer = self
+        if delivery.redelivered:
+            proxy.deliveries = _deliveries(properties)
         if self._is_held():
             self._parked.append(proxy)
             return None
@@ -218,18 +253,20 @@ class Consumer(_RabbitmqConsumer):
             raise DecodeError(f"addressed to {message.queue_name}", body, None)
         return message
 
-    def _receive(self) -> tuple[Any, bytes]:
+    def _receive(self) -> tuple[Any, Any, bytes]:
         try:
             if controls.is_paused(self.queue_name):
                 self._hold()
-                return None, b""
+                return None, None, b""
             held_s = controls.held_for_s(self.queue_name)
             # After a pause it consumes first: a held queue has its consumer.
             if self._consuming and held_s and not self._await(held_s):
-                return None, b""
+                return None, None, b""
             self._consuming = True
-            delivery, _properties, body = next(self.iterator)
-            self.attached = True
+            delivery, properties, body = next(self.iterator)
+            if not self.attached:
+                self.attached = True
+                self.broker.patience.granted(q_name(self.queue_name))
             if self._attachment.is_stale(delivered=delivery is not None, held=self.held):
                 self._begin_anew()
         except StopIteration:
@@ -241,10 +278,12 @@ class Consumer(_RabbitmqConsumer):
             pika.exceptions.AMQPConnectionError,
             pika.exceptions.AMQPChannelError,
         ) as error:
+            if is_refused(error):
+                raise self.broker.patience.refused(q_name(self.queue_name), error, "read") from None
             if getattr(error, "reply_code", None) == 404:
                 self.broker.queues_pending.add(q_name(self.queue_name))
             raise ConnectionClosed(error) from None
-        return delivery, body
+        return delivery, properties, body
 
     def _hold(self) -> None:
         """Consume nothing for a moment; acks and heartbeats go on.
@@ -315,27 +354,37 @@ class Consumer(_RabbitmqConsumer):
             if not getattr(message, "recorded", False):
                 # Dramatiq itself refuses only what no actor of this process is for.
                 dead_letters.record(message, message._exception, "")
-        except Exception:  # whatever is wrong with the database, the message has to stay
+        except Exception as error:  # whatever is wrong with the database, the message has to stay
             logger.exception(
                 "The record of a message can't be written; it goes back.", extra=about(message)
             )
             message.put_back = True
+            put_backs.note(message, error)
         self.ack(message)
 
-    def _refuse(self, tag: int, body: bytes, error: BaseException) -> None:
+    def _refuse(self, tag: int, body: bytes, error: BaseException, deliveries: int) -> None:
         """Record what can't be read, then let go of it; keep it while it can't be recorded."""
         logger.error("A message on %s can't be read: %s", self.queue_name, error)
+        # It has no id that can be believed.
+        name = f"unread-{hashlib.sha256(body).hexdigest()[:16]}"
         try:
             dead_letters.record_malformed(self.queue_name, body, error)
-        except Exception:  # whatever is wrong with the database, the message has to stay
+        except Exception as failure:  # whatever is wrong with the database, the message has to stay
             logger.exception("Its record can't be written; it stays in the queue.")
+            put_backs.note_one(name, self.queue_name, "", failure, count=deliveries)
             time.sleep(PUT_BACK_PAUSE_S)
             self._put_back(tag)
         else:
+            put_backs.forget(name)
             self.channel.basic_ack(tag)
 
     def _put_back(self, tag: int) -> None:
         self.connection.add_callback_threadsafe(partial(self.channel.basic_nack, tag, requeue=True))
+
+
+def _deliveries(properties: Any) -> int:
+    """How often RabbitMQ delivered a message before: every worker's put-backs, limits included."""
+    return int((properties.headers or {}).get("x-delivery-count", 0))
 
 
 dramatiq.set_encoder(EnvelopeEncoder(Signer(settings().signing_keys())))

@@ -3,8 +3,11 @@
 Any number of clocks may run; one of them works, the others stand by.
 """
 
+import contextlib
 import logging
+import os
 import signal
+import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,13 +18,25 @@ from typing import Final
 
 import peewee
 
-from actors.clock_metrics import ClockMetrics, Seen, age_s, health
+from actors.clock_metrics import ClockMetrics, Seen, health
+from actors.dropped import Collector
 from actors.exposition import Exposition
-from actors.queues import QueueInspector, QueuesUnknownError
+from actors.policies import PoliciesUnknownError, conflicts
+from actors.queues import QUEUES, QueueInspector, QueuesUnknownError
 from config import Settings
 from models import housekeeping, retention
 from models.database import database, discard_connection
-from models.queries import controls, gauges, queue_stats, reconciliation, workers
+from models.queries import (
+    clocks,
+    controls,
+    gauges,
+    partitions,
+    queue_stats,
+    reconciliation,
+    server,
+    undecided,
+    workers,
+)
 from models.queries.queue_stats import QueueSample
 
 logger = logging.getLogger(__name__)
@@ -61,7 +76,11 @@ class Clock:
     def __init__(self, given: Settings) -> None:
         self.seen = Seen()
         self._given = given
+        self._id = f"{socket.gethostname()}:{os.getpid()}:{id(self):x}"
         self._inspector = QueueInspector(given)
+        # Beside the one that works: whatever RabbitMQ drops is to be taken at once, by any clock.
+        self._collector = Collector(given, QUEUES)
+        self.seen.dropped = self._collector.dropped
         self._metrics = Exposition(
             given.metrics_host, given.clock_metrics_port, ClockMetrics(self.seen),
             lambda: health(self.seen),
@@ -72,6 +91,7 @@ class Clock:
 
     def run(self, stop: threading.Event) -> None:
         """Work until told to stop. A fault is logged and what it stopped is tried again."""
+        self._collector.start()
         try:
             while not stop.is_set():
                 self._beat()
@@ -79,13 +99,16 @@ class Clock:
                 stop.wait(self._work())
         finally:
             self._metrics.stop()
+            self._collector.stop()
             self._inspector.close()
+            self._sign_off()
             discard_connection()
 
     def _work(self) -> float:
         """Do what is due; returns for how long there is nothing to do."""
         if not self._has_the_right():
             self.seen.active, self._jobs = False, []
+            self._report()
             return TRY_AGAIN_S
         if not self._jobs:
             self.seen.active, self._jobs = True, self._all_jobs(monotonic())
@@ -101,17 +124,35 @@ class Clock:
                     break
         return max(min(job.due for job in self._jobs) - monotonic(), 0.0)
 
+    def _report(self) -> None:
+        """Say what only this process knows; whoever judges the system reads it."""
+        if not self.seen.database or self.seen.read_only:
+            return
+        # Who stands by asks for no policies, and has old ones.
+        conflicts = self.seen.policies if self.seen.active else []
+        try:
+            clocks.report(self._id, self._collector.held(), conflicts)
+        except (peewee.DatabaseError, peewee.InterfaceError) as error:
+            logger.warning("The clock can't report and tries again: %s", error)
+
+    def _sign_off(self) -> None:
+        with contextlib.suppress(peewee.DatabaseError, peewee.InterfaceError):
+            clocks.remove(self._id)
+
     def _beat(self) -> None:
         self.seen.beat_at = monotonic()
 
     def _has_the_right(self) -> bool:
         try:
             right = housekeeping.may_work()
+            read_only = server.is_read_only()
         except (peewee.DatabaseError, peewee.InterfaceError) as error:
             logger.warning("The clock can't reach the database and tries again: %s", error)
             self.seen.database = False
             return False
-        self.seen.database = True
+        if read_only and not self.seen.read_only:
+            logger.error("The clock can't work: %s.", server.READ_ONLY)
+        self.seen.database, self.seen.read_only = True, read_only
         return right
 
     def _all_jobs(self, now: float) -> list[Job]:
@@ -150,19 +191,21 @@ class Clock:
 
     def sample(self) -> None:
         """Look into the queues and keep what was seen."""
+        self._report()
         live = workers.live()
         self.seen.workers = len(live)
         self.seen.failures = gauges.failures_open()
+        self.seen.undecided = undecided.figures()
         self.seen.paused = frozenset(row.queue for row in controls.paused())
         try:
-            queues = self._inspector.inspect(live)
+            queues = self.seen.queues = self._inspector.inspect(live)
         except QueuesUnknownError:
             self.seen.queues = None
             raise
-        self.seen.queues, self.seen.sampled_at = queues, datetime.now(UTC)
+        now = self.seen.sampled_at = datetime.now(UTC)
         queue_stats.record(
             [
-                QueueSample(name, s.ready, s.delayed, s.unacked, s.consumers, age_s(s))
+                QueueSample(name, s.ready, s.delayed, s.unacked, s.consumers, s.age_s(now))
                 for name, s in queues.items()
             ]
         )
@@ -171,6 +214,22 @@ class Clock:
         """Count what takes longer to count."""
         self.seen.stock_below = gauges.stock_below(self._given.low_stock_below)
         self.seen.reconciled = reconciliation.latest()
+        self.seen.missing = partitions.missing(1)
+        if self.seen.missing:
+            partitions.ensure(self._given.partitions_ahead)
+            self.seen.missing = partitions.missing(1)
+        # Last, for somebody else's server is asked.
+        self._survey_policies()
+
+    def _survey_policies(self) -> None:
+        try:
+            found = conflicts(self._given, QUEUES)
+        except PoliciesUnknownError as error:
+            logger.warning("%s", error)
+            return
+        if found and found != self.seen.policies:
+            logger.error("RabbitMQ policies drop messages, or will: %s.", "; ".join(found))
+        self.seen.policies = found
 
     def _start(self, name: str, run: Callable[[], None]) -> None:
         # It reads whole tables; the samples go on meanwhile. No actor's work: it has to run when

@@ -1,6 +1,6 @@
 """Prometheus metrics of the clock: what is true of the whole system, said by one process."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
@@ -11,9 +11,14 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from actors.commands import ROUTES_BY_ACTOR
+from actors.dropped import REASONS
 from actors.health import answer, of_clock
-from actors.queues import QueueState
+from actors.metrics import host_clock_metric
+from actors.queues import QUEUES, QueueState
+from models.host_clock import host_clock
 from models.queries.reconciliation import Reconciled
+from models.queries.server import READ_ONLY
+from models.queries.undecided import Figures
 
 JOBS: Final = ("housekeeping", "sample", "survey", "reconcile", "retention")
 
@@ -26,10 +31,18 @@ class Seen:
     # The last sign of life, on the machine's monotonic clock; whether the database answered then.
     beat_at: float = field(default_factory=monotonic)
     database: bool = True
+    read_only: bool = False
+    # Partitions that are not there for this month or the next.
+    missing: list[str] | None = None
     queues: dict[str, QueueState] | None = None
     paused: frozenset[str] = frozenset()
     workers: int | None = None
     failures: dict[str, int] | None = None
+    undecided: dict[str, Figures] | None = None
+    # What policies do to our queues that they must not.
+    policies: list[str] = field(default_factory=list)
+    # What RabbitMQ dropped and is on record, by queue and reason.
+    dropped: Mapping[tuple[str, str], int] = field(default_factory=dict)
     stock_below: int | None = None
     reconciled: Reconciled | None = None
     sampled_at: datetime | None = None
@@ -43,8 +56,20 @@ def health(seen: Seen) -> dict[str, object]:
     if seen.active and seen.queues is None and seen.faults["sample"]:
         away.append("RabbitMQ")
     silent_s = monotonic() - seen.beat_at
-    judged = of_clock(active=seen.active, away=away, silent_s=silent_s)
+    judged = of_clock(
+        active=seen.active, away=away, silent_s=silent_s, troubles=list(_troubles(seen))
+    )
     return {**answer(judged), "active": seen.active, "silent_s": silent_s}
+
+
+def _troubles(seen: Seen) -> Iterator[str]:
+    if seen.read_only:
+        yield READ_ONLY
+    yield from seen.policies
+    if seen.missing:
+        yield f"partitions are missing: {', '.join(seen.missing)}"
+    if host_clock.words:
+        yield host_clock.words
 
 
 class ClockMetrics(Collector):
@@ -57,12 +82,23 @@ class ClockMetrics(Collector):
         seen = self._seen
         yield _gauge("holdfast_clock_active", "Whether this clock is the one that works.",
                      int(seen.active))  # fmt: skip
+        if seen.active or seen.dropped:
+            yield _dropped(seen.dropped)
         if not seen.active:
             return
+        yield host_clock_metric(host_clock.ahead_s)
+        yield _gauge("holdfast_database_read_only",
+                     "1: the database is read-only, so nothing can be decided.",
+                     int(seen.read_only))  # fmt: skip
+        yield _gauge("holdfast_policy_conflicts",
+                     "Policies of RabbitMQ that take messages out of a queue, as far as known.",
+                     len(seen.policies))  # fmt: skip
         if seen.queues is not None:
             yield from _queues(seen.queues, seen.paused)
         if seen.failures is not None:
             yield _failures(seen.failures)
+        if seen.undecided is not None:
+            yield from _undecided(seen.undecided)
         if seen.reconciled is not None:
             yield from _reconciliation(seen.reconciled)
         yield _job_failures(seen.faults)
@@ -70,6 +106,10 @@ class ClockMetrics(Collector):
             "holdfast_workers": ("Worker processes that reported lately.", seen.workers),
             "holdfast_stock_below_threshold": (
                 "SKUs with fewer units available than LOW_STOCK_BELOW.", seen.stock_below,
+            ),
+            "holdfast_partitions_missing": (
+                "Partitions that are not there for this month or the next.",
+                None if seen.missing is None else len(seen.missing),
             ),
             "holdfast_clock_last_sample_timestamp_seconds": (
                 "When the queues were last looked into.",
@@ -102,20 +142,14 @@ def _queues(queues: dict[str, QueueState], paused: frozenset[str]) -> Iterator[M
     is_paused = GaugeMetricFamily(
         "holdfast_queue_paused", "Whether an operator has paused a queue.", labels=("queue_name",)
     )
+    now = datetime.now(UTC)
     for name, state in queues.items():
         for kind in ("ready", "delayed", "unacked", "dead"):
             messages.add_metric((name, kind), getattr(state, kind))
         consumers.add_metric((name,), state.consumers)
-        oldest.add_metric((name,), age_s(state) or 0.0)
+        oldest.add_metric((name,), state.age_s(now) or 0.0)
         is_paused.add_metric((name,), int(name in paused))
     yield from (messages, consumers, oldest, is_paused)
-
-
-def age_s(state: QueueState) -> float | None:
-    """The age of a queue's oldest message, None where there is none or it can't be told."""
-    if state.oldest_at is None:
-        return None
-    return max((datetime.now(UTC) - state.oldest_at).total_seconds(), 0.0)
 
 
 def _failures(failures: dict[str, int]) -> Metric:
@@ -125,6 +159,38 @@ def _failures(failures: dict[str, int]) -> Metric:
     for actor, count in (dict.fromkeys(ROUTES_BY_ACTOR, 0) | failures).items():
         family.add_metric((actor,), count)
     return family
+
+
+def _dropped(counts: Mapping[tuple[str, str], int]) -> Metric:
+    family = CounterMetricFamily(
+        "holdfast_dropped_messages", "Messages that RabbitMQ took out of a queue by a policy.",
+        labels=("queue_name", "reason"),
+    )  # fmt: skip
+    # An alert sees a count rise only from what was there before.
+    for queue in QUEUES:
+        for reason in REASONS:
+            family.add_metric((queue, reason), counts.get((queue, reason), 0))
+    for (queue, reason), count in list(counts.items()):
+        if queue not in QUEUES or reason not in REASONS:
+            family.add_metric((queue, reason), count)
+    return family
+
+
+def _undecided(figures: dict[str, Figures]) -> Iterator[Metric]:
+    all_of_them = GaugeMetricFamily(
+        "holdfast_undecided_commands", "Commands that were tried and are not decided yet.",
+        labels=("actor",),
+    )  # fmt: skip
+    overdue = GaugeMetricFamily(
+        "holdfast_undecided_overdue_commands",
+        "Of these, the ones that attempts have failed at for more than a minute.",
+        labels=("actor",),
+    )
+    none = Figures(0, 0.0, 0)
+    for actor, found in (dict.fromkeys(ROUTES_BY_ACTOR, none) | figures).items():
+        all_of_them.add_metric((actor,), found.commands)
+        overdue.add_metric((actor,), found.overdue)
+    yield from (all_of_them, overdue)
 
 
 def _job_failures(faults: dict[str, int]) -> Metric:

@@ -18,6 +18,7 @@ LINES_MAX: Final = 100
 QUANTITY_MAX: Final = 1_000_000
 METADATA_BYTES_MAX: Final = 4 * KIB
 ORDERS_PER_BATCH_MAX: Final = 500
+VERSIONS_MAX: Final = 100
 DELTA_MAX: Final = 1_000_000_000
 ON_HAND_MAX: Final = 10**15
 # The dearest order (100 lines of a million units each) still fits a 64-bit integer.
@@ -25,29 +26,53 @@ UNIT_PRICE_MAX: Final = 90_000_000_000
 # One message: large enough to carry a full batch, small enough for the broker to like it.
 MESSAGE_COMMANDS_MAX: Final = 500
 MESSAGE_BYTES_MAX: Final = 1024 * KIB
+# Room for the largest command: below it some orders could never be published.
+MESSAGE_BYTES_MIN: Final = 64 * KIB
+# Of that for all that is around its commands: names, signature, the traceback of a retry.
+ENVELOPE_BYTES_MAX: Final = 16 * KIB
 FAILURES_SELECTED_MAX: Final = 1_000
 
 # PostgreSQL's text can hold every character but NUL.
 NO_NUL: Final = r"^[^\x00]*\Z"
 
+
+def text_rule(pattern: str, rule: str) -> msgspec.Meta:
+    """Text of a pattern, which `rule` says in words for people (see web/broken_rules.py)."""
+    return msgspec.Meta(pattern=pattern, extra={"rule": f"must be {rule}"})
+
+
 CommandId = Annotated[
-    str, msgspec.Meta(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
+    str,
+    text_rule(
+        r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z",
+        "an id as it was given out",
+    ),
 ]
-Sku = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")]
+SKU: Final = "[A-Za-z0-9._-]{1,64}"
+SKU_RULE: Final = "1 to 64 characters of A-Z a-z 0-9 . _ -"
+# The front door takes all of these but bare dots; what was accepted before is decided all the same.
+Sku = Annotated[str, text_rule(rf"^{SKU}\Z", SKU_RULE)]
 CustomerId = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=NO_NUL)]
 Quantity = Annotated[int, msgspec.Meta(ge=1, le=QUANTITY_MAX)]
 Delta = Annotated[int, msgspec.Meta(ge=-DELTA_MAX, le=DELTA_MAX)]
 UnitPrice = Annotated[int, msgspec.Meta(ge=0, le=UNIT_PRICE_MAX)]
-Currency = Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}\Z")]
+Currency = Annotated[
+    str, text_rule(r"^[A-Z]{3}\Z", "a currency by its code of ISO 4217, such as EUR")
+]
 ProductName = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=NO_NUL)]
 PlainText = Annotated[str, msgspec.Meta(pattern=NO_NUL)]
 # W3C Trace Context: version, trace id, parent id, flags.
-TraceParent = Annotated[str, msgspec.Meta(pattern=r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")]
+TraceParent = Annotated[
+    str, text_rule(r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z", "a traceparent of version 00")
+]
 QueueName = Annotated[str, msgspec.Meta(min_length=1, max_length=100, pattern=NO_NUL)]
 ActorName = Annotated[str, msgspec.Meta(min_length=1, max_length=100, pattern=NO_NUL)]
 Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=300, pattern=NO_NUL)]
-RateLimit = Annotated[str, msgspec.Meta(pattern=r"^[1-9][0-9]{0,8}/[smh]\Z")]
+RateLimit = Annotated[
+    str, text_rule(r"^[1-9][0-9]{0,8}/[smh]\Z", "a rate such as 100/s, 100/m or 100/h")
+]
 SearchText = Annotated[str, msgspec.Meta(min_length=1, max_length=300, pattern=NO_NUL)]
+Versions = Annotated[tuple[int, ...], msgspec.Meta(max_length=VERSIONS_MAX)]
 MovedTo = Literal["shipped", "delivered", "cancelled", "returned"]
 AdjustmentReason = Literal["received", "returned", "damaged", "lost", "found", "correction"]
 
@@ -81,14 +106,15 @@ class PlaceOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
 
 
 class MoveOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Move an order to another status. if_version: only if it is at that version."""
+    """Move an order to another status. if_version: only if it is at that version, or one of
+    several."""
 
     id: CommandId
     at: datetime
     order_id: CommandId
     to: MovedTo
     restock: bool = True
-    if_version: int | None = None
+    if_version: int | Versions | None = None
     traceparent: TraceParent | None = None
     origin: Origin | None = None
 

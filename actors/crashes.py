@@ -41,6 +41,10 @@ from models.queries import attempts
 
 logger = logging.getLogger(__name__)
 
+#: The option of a message that was given up and could not be recorded: it comes again by way of
+#: the delay queue, and so as if for the first time.
+DEADLY: Final = "deadly"
+
 #: Attempts alone that never ended: so many, and a single command is given up.
 DEATHS_MAX: Final = 3
 #: As many, and a batch is split.
@@ -82,7 +86,7 @@ class Crashes(Middleware):
             if message is None:
                 # Called directly, by no message.
                 return run(*args, **kwargs)
-            if message.redelivered:
+            if message.redelivered or message.options.get(DEADLY):
                 return self._again(message, lambda: run(*args, **kwargs))
             with self._process.shared():
                 return run(*args, **kwargs)

@@ -35,6 +35,8 @@ class Options(msgspec.Struct, omit_defaults=True):
     # Its last fault was one that passes by itself.
     passing: bool | msgspec.UnsetType = msgspec.UNSET
     first_failed_at: Millis | msgspec.UnsetType = msgspec.UNSET
+    # Its worker's process died of it whenever it ran: see actors/crashes.py.
+    deadly: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class Arguments(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):

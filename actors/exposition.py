@@ -1,7 +1,7 @@
 """Metrics and health over HTTP, on a port of their own: never worth stopping a process for."""
 
+import errno
 import logging
-import socket
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -11,6 +11,8 @@ import msgspec
 from prometheus_client import make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
 from prometheus_client.registry import Collector, CollectorRegistry
+
+from config.addresses import address_to_listen_on, explanation, in_url
 
 logger = logging.getLogger(__name__)
 
@@ -44,11 +46,11 @@ class Exposition:
             self._server = _server(host, port, _application(self._registry, self._health))
         except OSError as error:
             if not self._warned:
-                logger.warning("No metrics on %s:%d for now: %s", host, port, error)
+                logger.warning("No metrics for now: %s", _reason(error, host, port))
             self._warned = True
             return False
         threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
-        logger.info("Metrics are on http://%s:%d/metrics.", host, port)
+        logger.info("Metrics are on http://%s:%d/metrics.", in_url(host), port)
         return True
 
     def leave(self) -> None:
@@ -74,12 +76,18 @@ class _Quiet(WSGIRequestHandler):
 
 def _server(host: str, port: int, app: Any) -> Any:
     """As prometheus_client's own, which serves nothing but metrics. Raises OSError."""
-    (family, *_), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    family, address = address_to_listen_on(host, port)
 
     class Server(ThreadingWSGIServer):
         address_family = family
 
-    return make_server(host, port, app, Server, _Quiet)
+    return make_server(address, port, app, Server, _Quiet)
+
+
+def _reason(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} of {host} is taken."
+    return explanation(error, host, port, host_name="METRICS_HOST", port_name="The metrics port")
 
 
 def _application(registry: CollectorRegistry, health: Ask | None) -> Any:

@@ -13,7 +13,9 @@ from typing import Any, Final
 from dramatiq.common import current_millis, iter_queue, q_name
 from dramatiq.errors import ConnectionClosed
 from dramatiq.middleware import Middleware
-from pika.exceptions import NackError, StreamLostError
+from pika.exceptions import ChannelClosedByBroker, NackError, StreamLostError
+
+from actors.access import RightMissing, explain, is_refused
 
 #: How soon a queue that was full is tried again.
 FULL_PAUSE_S: Final = 1.0
@@ -54,6 +56,11 @@ class Publishing:
         except NackError as error:
             self._forget()
             raise QueueFull(error) from error  # type: ignore[no-untyped-call]  # Dramatiq's
+        except ChannelClosedByBroker as error:
+            if not is_refused(error):
+                raise
+            self._forget()
+            raise RightMissing(explain(error, "write")) from error
         finally:
             connection._adapter_remove_timeout(timer)
 

@@ -4,12 +4,13 @@
 |---|---|---|
 | ok | it works | |
 | degraded | what it needs is away, or it is slow or stopping | wait: a restart would not help |
+| degraded | a message comes back for more than a minute | mend what it says: a restart would not |
 | unhealthy | it can't work, and won't by itself | start it again |
 
 Pure: times are given, nothing is asked for.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -27,8 +28,30 @@ DATABASE_S_MAX: Final = 15.0
 STUCK_S_MAX: Final = 60.0
 #: All waits in a message have a bound, so what still runs then runs for ever: an endless loop.
 HUNG_S_MAX: Final = 300.0
+#: A fault that lasts longer hardly passes by itself.
+PUT_BACK_S_MAX: Final = 60.0
 #: Its longest job, housekeeping, is some statements of 15 s at most.
 CLOCK_SILENT_S_MAX: Final = 120.0
+
+
+class PutBack(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that came back, for an attempt decided nothing: see actors/put_backs.py.
+
+    count: how often, as far as this process knows; first_ms, last_ms: when an attempt first and
+    last failed, in milliseconds since 1970; error: its class and its first line, in ASCII.
+    """
+
+    message_id: str
+    queue: str
+    actor: str
+    count: int
+    first_ms: int
+    last_ms: int
+    error: str
+
+    @property
+    def lasted_s(self) -> float:
+        return (self.last_ms - self.first_ms) / 1000
 
 
 class Vitals(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +61,8 @@ class Vitals(msgspec.Struct, frozen=True, kw_only=True):
     consumer while RabbitMQ took connections. database_s: since a report was last committed.
     oldest_s: the age of the oldest message that it has not settled; None: it holds none. stuck_s:
     for how long its threads have been busy without finishing any message, while the database took
-    reports.
+    reports. put_back: messages that come back, those first that have done so the longest.
+    database_says: why it takes no reports, where it says; troubles: what somebody has to mend.
     """
 
     at: float
@@ -51,6 +75,9 @@ class Vitals(msgspec.Struct, frozen=True, kw_only=True):
     database_s: float
     oldest_s: float | None
     stuck_s: float
+    put_back: list[PutBack] = []
+    database_says: str = ""
+    troubles: list[str] = []
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -96,21 +123,37 @@ def _waits(vitals: Vitals) -> Iterator[str]:
     if vitals.missing:
         yield f"no consumer on {', '.join(vitals.missing)} now"
     if vitals.database_s > DATABASE_S_MAX:
-        yield f"the database took no report for {vitals.database_s:.0f} s"
+        why = f": {vitals.database_says}" if vitals.database_says else ""
+        yield f"the database took no report for {vitals.database_s:.0f} s{why}"
     if vitals.stuck_s > STUCK_S_MAX:
         yield _stuck(vitals)
+    yield from _put_back(vitals.put_back)
+    yield from vitals.troubles
+
+
+def _put_back(messages: Sequence[PutBack]) -> Iterator[str]:
+    long = [message for message in messages if message.lasted_s > PUT_BACK_S_MAX]
+    if long:
+        first, others = long[0], f" and {len(long) - 1} more" if len(long) > 1 else ""
+        yield (
+            f"message {first.message_id} of {first.queue}{others} has kept coming back for "
+            f"{first.lasted_s:.0f} s: {first.error}"
+        )
 
 
 def _stuck(vitals: Vitals) -> str:
     return f"busy, but no message was finished for {vitals.stuck_s:.0f} s"
 
 
-def of_clock(*, active: bool, away: list[str], silent_s: float) -> Health:
-    """The health of a clock. away: what it can't reach; one that stands by is well."""
+def of_clock(
+    *, active: bool, away: list[str], silent_s: float, troubles: Sequence[str] = ()
+) -> Health:
+    """The health of a clock. away: what it can't reach; troubles: other things that somebody has
+    to mend, in words; one that stands by is well."""
     if silent_s > CLOCK_SILENT_S_MAX:
         return Health("unhealthy", [f"it did nothing for {silent_s:.0f} s"])
-    if away:
-        return Health("degraded", [f"{name} can't be reached" for name in away])
+    if reasons := [*(f"{name} can't be reached" for name in away), *troubles]:
+        return Health("degraded", reasons)
     return Health("ok", [] if active else ["it stands by"])
 
 

@@ -28,19 +28,27 @@ from actors.exposition import Exposition
 from actors.health import Vitals
 from actors.holdings import Holdings, delayed_by_actor
 from actors.metrics import Folder, Process, began, database_of, exposition, serve
+from actors.put_backs import put_backs
 from actors.stats import Recorder, Stats, recorder
+from actors.undecided import error_line
 from actors.watch import Watch
 from config import VERSION, Settings
-from models.database import discard_connection, transaction
-from models.queries import stats, workers
+from models.database import discard_connection, sqlstate, transaction
+from models.host_clock import host_clock
+from models.queries import server, stats, workers
 from models.queries.stats import FINEST_S, Counted, step_of
 from models.queries.workers import WorkerReport
 from models.rules.figures import ActorFigures, total
+from models.session import UnfitDatabaseError
 
 logger = logging.getLogger(__name__)
 
 #: Steps of figures that wait for the database at most, an hour of them; older ones are merged.
 STEPS_MAX: Final = 360
+#: How often this machine's clock is held beside the database's.
+COMPARE_EVERY_S: Final = 60.0
+#: SQLSTATE of a write to a database that takes none.
+READ_ONLY_TRANSACTION: Final = "25006"
 #: How long a process that stops waits for its last report.
 LAST_REPORT_S_MAX: Final = 5.0
 #: The process for it begins when all workers have, and that may take them a while.
@@ -94,6 +102,9 @@ class Reporter(threading.Thread):
         self._ever: dict[str, ActorFigures] = {}
         self._stop_wanted = threading.Event()
         self._away = False
+        self._compared_at = -COMPARE_EVERY_S
+        #: Why the last report was not taken; nothing while they are.
+        self.database_says = ""
 
     def run(self) -> None:
         while not self._stop_wanted.is_set():
@@ -113,6 +124,9 @@ class Reporter(threading.Thread):
     def report(self) -> None:
         """Write down what was done and what is held. Raises where that fails; nothing is lost."""
         self._take()
+        if monotonic() - self._compared_at >= COMPARE_EVERY_S:
+            self._compared_at = monotonic()
+            server.is_read_only()
         with transaction():
             stats.record(self.id, self._unwritten.counted())
             workers.report(self._myself())
@@ -154,14 +168,15 @@ class Reporter(threading.Thread):
             if not self._away:
                 logger.warning("Figures wait for the database: %s", error)
             self._away = True
+            self.database_says = _reason(error)
         except Exception:  # whatever it is, the next report may do better
             logger.exception("A report failed.")
         else:
-            self._away = False
+            self._away, self.database_says = False, ""
 
     def _take(self) -> None:
         taken = self._recorder.take()
-        self._unwritten.add(taken, datetime.now(UTC))
+        self._unwritten.add(taken, host_clock.now())
         for one in taken:
             _add(self._ever, one)
 
@@ -175,7 +190,7 @@ class Reporter(threading.Thread):
             threads=len(self._worker.workers),
             threads_busy=len(self._running),
             memory_bytes=memory_bytes(),
-            holds=self._holdings.of(list(self._worker.consumers.values())),
+            holds=self._holdings.of(list(self._worker.consumers.values()), put_backs.longest()),
         )
 
     def process(self, vitals: Vitals) -> Process:
@@ -191,6 +206,9 @@ class Reporter(threading.Thread):
             threads_busy=len(self._running),
             memory_bytes=memory_bytes(),
             vitals=vitals,
+            clock_ahead_s=host_clock.ahead_s,
+            put_backs=dict(put_backs.totals()),
+            put_back=put_backs.by_actor(),
         )
 
 
@@ -260,7 +278,8 @@ class Heartbeat(Middleware):
         left = Left(reporter, self._given)
         watch = Watch(
             worker, self._counting, every_s=self._given.report_every_s,
-            database_s=reporter.unwritten_s, leave=left.write,
+            database_s=reporter.unwritten_s, database_says=lambda: reporter.database_says,
+            leave=left.write,
         )  # fmt: skip
         self._beating[worker] = reporter, watch, left
         reporter.start()
@@ -276,6 +295,16 @@ class Heartbeat(Middleware):
             reporter.stop()
             watch.stop()
             left.remove()
+
+
+def _reason(error: Exception) -> str:
+    """Why the database takes no report, for anybody: the driver would name host and user."""
+    if isinstance(error, UnfitDatabaseError):
+        return error_line(error)
+    code = sqlstate(error)
+    if code == READ_ONLY_TRANSACTION:
+        return server.READ_ONLY
+    return f"SQLSTATE {code}; see the log" if code else "no connection; see the log"
 
 
 def memory_bytes() -> int:

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from heapq import nsmallest
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from dramatiq.common import dq_name, q_name
 
 from actors import commands
+from actors.health import PutBack
+from models.rules.ascii_text import readable
 
 #: Delayed messages that are shown one by one.
 SHOWN_MAX: Final = 20
@@ -16,16 +18,32 @@ ERROR_CHARACTERS_MAX: Final = 200
 Held = dict[str, Any]
 
 
+class About(NamedTuple):
+    """What a message is about. order_id: of its first command, where that is about an order."""
+
+    commands: int
+    order_id: str | None
+
+
+#: Why a message waits for its time; the dashboard has the words.
+FAILED: Final = "failed"
+PASSING: Final = "passing"
+WAITS_FOR_ORDER: Final = "waits_for_order"
+SPLIT: Final = "split"
+GOES_ON: Final = "goes_on"
+PUT_BACK: Final = "put_back"
+
+
 class Holdings:
     """What the consumers of a worker hold, as `models.queries.workers.WorkerReport` has it."""
 
     def __init__(self) -> None:
-        self._commands: dict[str, int] = {}
+        self._about: dict[str, About] = {}
 
-    def of(self, consumers: Iterable[Any]) -> dict[str, Held]:
-        """By main queue; consumers: the worker's consumer threads."""
+    def of(self, consumers: Iterable[Any], came_back: Iterable[PutBack] = ()) -> dict[str, Held]:
+        """By main queue; consumers: the worker's consumer threads; came_back: its put-backs."""
         found: dict[str, Held] = {}
-        shown: dict[str, int] = {}
+        shown: dict[str, About] = {}
         for thread in consumers:
             # A copy at once: its own thread goes on.
             messages = list(getattr(thread.consumer, "held", {}).values())
@@ -34,16 +52,18 @@ class Holdings:
                 held.update(self._delayed(messages, shown))
             else:
                 held.update(_waiting(messages))
-        self._commands = shown
+        for message in came_back:
+            if message.queue in found:
+                found[message.queue]["put_back"].append(msgspec.to_builtins(message))
+        self._about = shown
         return found
 
-    def _delayed(self, messages: list[Any], shown: dict[str, int]) -> Held:
+    def _delayed(self, messages: list[Any], shown: dict[str, About]) -> Held:
         soonest = nsmallest(SHOWN_MAX, messages, key=_eta)
         for message in soonest:
-            # Large batches, and the same ones again every couple of seconds: counted once.
+            # Large batches, and the same ones again every couple of seconds: read once.
             id_ = message.message_id
-            known = self._commands.get(id_)
-            shown[id_] = _count(message) if known is None else known
+            shown[id_] = self._about.get(id_) or _about(message)
         return {
             "delayed_held": len(messages),
             "next_eta_ms": _eta(soonest[0]) if soonest else None,
@@ -64,6 +84,7 @@ def delayed_by_actor(consumers: Iterable[Any]) -> Mapping[str, int]:
 def _nothing() -> Held:
     return {
         "unacked": 0, "oldest_ms": None, "delayed_held": 0, "next_eta_ms": None, "delayed": [],
+        "put_back": [],
     }  # fmt: skip
 
 
@@ -77,26 +98,45 @@ def _eta(message: Any) -> int:
     return eta
 
 
-def _shown(message: Any, count: int) -> Held:
+def _shown(message: Any, about: About) -> Held:
     return {
         "message_id": message.message_id,
         "actor": message.actor_name,
         "eta_ms": _eta(message),
         "retries": message.options.get("retries", 0),
+        "reason": _reason(message),
         "error": _error(message.options.get("traceback")),
-        "commands": count,
+        "commands": about.commands,
+        "order_id": about.order_id,
     }
 
 
+def _reason(message: Any) -> str:
+    """Told by what the only senders of delayed messages write into them: actors/retries.py, the
+    actors of moves and of operations, and actors/requeue.py."""
+    if message.kwargs.get("waits"):
+        return WAITS_FOR_ORDER
+    if message.options.get("traceback") or message.options.get("retries"):
+        return PASSING if message.options.get("passing") else FAILED
+    if message.actor_name == commands.ROUTES[commands.Operate].actor:
+        return GOES_ON
+    return SPLIT if "retries" in message.options else PUT_BACK
+
+
 def _error(traceback: str | None) -> str:
-    """What a traceback says last, as PostgreSQL can hold it."""
-    lines = (traceback or "").strip().splitlines()
-    last = lines[-1][:ERROR_CHARACTERS_MAX] if lines else ""
-    return last.replace("\x00", "\\0").encode(errors="backslashreplace").decode()
+    """What a traceback says of its error, as any encoding of PostgreSQL can hold it.
+
+    That is the line below the last frame: PostgreSQL's own errors go on with DETAIL and CONTEXT.
+    """
+    last = (traceback or "").rpartition("Traceback (most recent call last):\n")[2]
+    lines = (line for line in last.splitlines() if line and not line[0].isspace())
+    return readable(next(lines, "")[:ERROR_CHARACTERS_MAX])
 
 
-def _count(message: Any) -> int:
+def _about(message: Any) -> About:
     try:
-        return len(commands.split(message.kwargs["commands"]))
-    except (KeyError, msgspec.DecodeError, RecursionError):
-        return 0
+        batch = commands.split(message.kwargs["commands"])
+        first = commands.sketch(commands.join([bytes(batch[0])]))
+    except (IndexError, KeyError, ValueError, RecursionError):
+        return About(0, None)
+    return About(len(batch), first[0].order_id if first else None)

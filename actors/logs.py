@@ -58,6 +58,13 @@ def configure(role: str, given: Settings | None = None) -> logging.Handler:
     return handler
 
 
+def refuse(role: str, error: SettingsError) -> int:
+    """Say why a process doesn't start, in one line without a traceback; returns its exit code."""
+    configure(role)
+    logger.critical("%s", error)
+    return 1
+
+
 def formatter(role: str, given: Settings | None) -> ProcessorFormatter:
     """How a line is written: by LOG_FORMAT, or by whether standard error is a terminal."""
     chosen = given.log_format if given else "auto"

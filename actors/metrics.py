@@ -11,8 +11,8 @@ import logging
 import os
 import shutil
 import stat
-import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from time import monotonic
@@ -33,6 +33,8 @@ from models.rules.histograms import UNITS_PER_S, low, mean
 logger = logging.getLogger(__name__)
 
 LOOK_AGAIN_S: Final = 5.0
+#: Where TMPDIR says nothing.
+TEMPORARY: Final = "/tmp"  # noqa: S108 - who owns ours there is checked  # nosec B108
 #: Where Prometheus' buckets end: two to each doubling, from 0.8 ms to 105 s.
 TIME_BOUNDS: Final = range(8, 77, 2)
 #: And of sizes: 1, 3, 7, 15 up to 1023.
@@ -53,6 +55,10 @@ class Process(msgspec.Struct):
     threads_busy: int
     memory_bytes: int
     vitals: Vitals
+    # By actor: how often messages came back since it began; how many do now, and for how long (s).
+    put_backs: dict[str, int] = {}
+    put_back: dict[str, tuple[int, float]] = {}
+    clock_ahead_s: float = 0.0
 
 
 _decoder = msgspec.json.Decoder(Process)
@@ -63,20 +69,32 @@ class Folder:
 
     def __init__(self, parent: int | None = None) -> None:
         pid = parent or os.getppid()
-        self.path = Path(tempfile.gettempdir(), f"{_prefix()}{pid}-{began(pid) or 0}")
+        self.path = Path(_temporary(), f"{_prefix()}{pid}-{began(pid) or 0}")
 
     def write(self, name: str, process: Process) -> None:
         """Replace a process's figures. Raises OSError."""
         self.path.mkdir(mode=0o700, exist_ok=True)
         self._check()
-        new = self.path / f".{name}"
-        new.write_bytes(msgspec.json.encode(process))
-        new.replace(self.path / f"{name}.json")
+        new, alive = self.path / f".{name}", self._alive(name)
+        try:
+            new.write_bytes(msgspec.json.encode(process))
+            new.replace(self.path / f"{name}.json")
+        except OSError:
+            new.unlink(missing_ok=True)
+            # An empty file takes no room on a disk that is full.
+            alive.touch()
+            raise
+        alive.unlink(missing_ok=True)
+
+    def _alive(self, name: str) -> Path:
+        """What a process touches that can't write its figures."""
+        return self.path / f"{name}.alive"
 
     def remove(self, name: str) -> None:
         """Remove a process's figures, and the folder with the last."""
         with contextlib.suppress(OSError):
             (self.path / f"{name}.json").unlink(missing_ok=True)
+            self._alive(name).unlink(missing_ok=True)
             if not any(self.path.glob("*.json")):
                 self._server.unlink(missing_ok=True)
             self.path.rmdir()
@@ -109,11 +127,22 @@ class Folder:
             return []
         try:
             self._check()
-            found = [_decoder.decode(file.read_bytes()) for file in self.path.glob("*.json")]
+            names = {file.stem for end in ("json", "alive") for file in self.path.glob(f"*.{end}")}
+            found = [self._read(name) for name in names]
         except (OSError, msgspec.DecodeError) as error:
             logger.warning("The workers' figures can't be read: %s", error)
             return []
         return [process for process in found if began(process.pid) == process.began]
+
+    def _read(self, name: str) -> Process:
+        file, alive = self.path / f"{name}.json", self._alive(name)
+        process = _decoder.decode(file.read_bytes()) if file.exists() else _unknown(name)
+        if not alive.exists():
+            return process
+        troubles = [*process.vitals.troubles, f"can't write its figures to {self.path}"]
+        said_at = monotonic() - (time.time() - alive.stat().st_mtime)
+        vitals = msgspec.structs.replace(process.vitals, at=said_at, troubles=troubles)
+        return msgspec.structs.replace(process, vitals=vitals)
 
     def _check(self) -> None:
         found = self.path.lstat()
@@ -121,10 +150,23 @@ class Folder:
             raise PermissionError(f"{self.path} is someone else's")
 
 
+def _unknown(name: str) -> Process:
+    """Of a process that could write nothing yet: its pid is in the name."""
+    pid = int(name.rsplit("-", 2)[1])
+    vitals = Vitals(
+        at=0.0, stopping=False, threads=0, threads_alive=0, consumers=0, dead=[], missing={},
+        database_s=0.0, oldest_s=None, stuck_s=0.0,
+    )  # fmt: skip
+    return Process(
+        pid=pid, began=began(pid) or 0, database="", figures=[], in_progress={}, delayed={},
+        threads=0, threads_busy=0, memory_bytes=0, vitals=vitals,
+    )  # fmt: skip
+
+
 def here(database: str) -> list[Process]:
     """This user's worker processes on this machine that work on a database."""
     groups = [Folder(pid) for _, pid, lives in _folders() if lives]
-    return [one for group in groups for one in group.read() if one.database == database]
+    return [one for group in groups for one in group.read() if one.database in ("", database)]
 
 
 def database_of(given: Settings) -> str:
@@ -143,10 +185,16 @@ def remove_leftovers() -> None:
 
 def _folders() -> Iterator[tuple[Path, int, bool]]:
     """Every folder, the pid of the group's parent, and whether that is still the same process."""
-    for path in Path(tempfile.gettempdir()).glob(f"{_prefix()}*"):
+    for path in Path(_temporary()).glob(f"{_prefix()}*"):
         pid, _, when = path.name.removeprefix(_prefix()).partition("-")
         if pid.isdecimal():
             yield path, int(pid), str(began(int(pid))) == when
+
+
+def _temporary() -> Path:
+    """The same for all processes: Python's own choice changes as a disk gets full."""
+    folder = Path(os.environ.get("TMPDIR") or TEMPORARY)
+    return folder if folder.is_dir() else Path(TEMPORARY)
 
 
 def _prefix() -> str:
@@ -168,6 +216,8 @@ class WorkerMetrics(Collector):
         figures = [total(actor, given) for actor, given in sorted(by_actor.items())]
         yield from _messages(figures)
         yield from _now(processes)
+        yield from _put_backs(processes)
+        yield host_clock_metric(max((p.clock_ahead_s for p in processes), key=abs, default=0.0))
         yield from _commands(figures)
         yield from _process(processes)
 
@@ -254,6 +304,26 @@ def _now(processes: Sequence[Process]) -> Iterator[Metric]:
     )  # fmt: skip
 
 
+def _put_backs(processes: Sequence[Process]) -> Iterator[Metric]:
+    count = CounterMetricFamily(
+        "holdfast_put_backs", "Attempts that decided nothing, so that their message comes back.",
+        labels=("actor",),
+    )  # fmt: skip
+    messages = GaugeMetricFamily(
+        "holdfast_put_back_messages", "Messages that come back now.", labels=("actor",)
+    )
+    oldest = GaugeMetricFamily(
+        "holdfast_put_back_oldest_seconds", "For how long one of them has come back; 0 of none.",
+        labels=("actor",),
+    )  # fmt: skip
+    for actor in sorted({*ROUTES_BY_ACTOR, *(a for p in processes for a in p.put_backs)}):
+        now = [p.put_back.get(actor, (0, 0.0)) for p in processes]
+        count.add_metric((actor,), sum(p.put_backs.get(actor, 0) for p in processes))
+        messages.add_metric((actor,), sum(messages for messages, _ in now))
+        oldest.add_metric((actor,), max((lasted_s for _, lasted_s in now), default=0.0))
+    yield from (count, messages, oldest)
+
+
 def _commands(figures: Sequence[ActorFigures]) -> Iterator[Metric]:
     decided = CounterMetricFamily(
         "holdfast_commands_decided", "Commands decided, by outcome.", labels=("actor", "outcome")
@@ -272,6 +342,15 @@ def _commands(figures: Sequence[ActorFigures]) -> Iterator[Metric]:
     yield decided
     yield batch
     yield took
+
+
+def host_clock_metric(ahead_s: float) -> Metric:
+    """The same of every kind of process."""
+    return GaugeMetricFamily(
+        "holdfast_host_clock_ahead_seconds",
+        "How far this machine's clock is ahead of the database's; negative: behind.",
+        value=ahead_s,
+    )
 
 
 def _process(processes: Sequence[Process]) -> Iterator[Metric]:

@@ -31,6 +31,7 @@ from actors.commands import (
     join,
 )
 from actors.controls import controls
+from actors.settled import others_settled, query_of
 from actors.stats import recorder
 from models.database import transaction
 from models.queries import controls as switches
@@ -61,11 +62,9 @@ def operate(commands: msgspec.Raw) -> None:
     for command in decode(Operate, commands):
         match command.action:
             case RetryFailures(filter=wanted):
-                query = FailureQuery(**msgspec.structs.asdict(wanted))
-                _settle_all(command, query, partial(_retry, command.id))
+                _settle_all(command, query_of(wanted), partial(_retry, command.id))
             case DiscardFailures(filter=wanted, reason=reason):
-                query = FailureQuery(**msgspec.structs.asdict(wanted))
-                _settle_all(command, query, partial(_discard, command.id, reason))
+                _settle_all(command, query_of(wanted), partial(_discard, command.id, reason))
             case _:
                 _switch(command)
 
@@ -137,15 +136,23 @@ def _begin(command: Operate, wanted: FailureQuery) -> Stand:
     if operations.started(command.id):
         return Stand.GOES_ON
     audit.note([command])
-    total, _ = failures.count(wanted)
-    if total == 0:
-        _decide(command, refuse(NOTHING_MATCHES, "No open failure is like that (any more)."))
+    found, _ = failures.count(wanted)
+    # What was chosen one by one is all accounted for, what others settled first as well.
+    total = found if wanted.ids is None else len(set(wanted.ids))
+    if found == 0:
+        _decide(command, _nothing_left(command.id, wanted, total))
         return Stand.REFUSED
     action = command.action
     operations.start(
         command.id, str(action.__struct_config__.tag), msgspec.to_builtins(action), total
     )
     return Stand.GOES_ON
+
+
+def _nothing_left(command_id: str, wanted: FailureQuery, total: int) -> Refusal:
+    others = others_settled(wanted, command_id, None, total) if total else ""
+    text = "No open failure matches"
+    return refuse(NOTHING_MATCHES, f"{text}: {others}." if others else f"{text}.")
 
 
 def _step(command: Operate, wanted: FailureQuery, settle: Settle) -> Stand:

@@ -10,6 +10,7 @@ from actors.broker import broker
 from actors.commands import ROUTES, MoveOrder, PlaceOrder, decode, encode, join
 from actors.group_commit import GroupCommit
 from actors.stats import recorder
+from actors.undecided import note_waiting
 from config import settings
 from models.database import transaction
 from models.queries import inbox, orders, stock
@@ -22,6 +23,10 @@ from models.rules.refusals import UNKNOWN_ORDER, refuse
 
 #: Asked for this often and still not decided (some hours), its order never was accepted.
 WAITS_MAX = 1_000
+#: An order and a move of it that is sent at once may swap: waits before this one (some 3 s) are no
+#: news.
+WAITS_NOTED_FROM = 6
+NOT_DECIDED = "Its order is not decided yet."
 NEVER_ACCEPTED = "This order was never accepted."
 NO_LONGER_KEPT = "This order is of a month that is no longer kept."
 
@@ -51,6 +56,8 @@ def move_orders(commands: msgspec.Raw, waits: int = 0) -> None:
         again = join([encode(move) for move in early])
         message = move_orders.message(commands=again, waits=waits + 1)
         broker.enqueue(message, delay=min(50 * 2 ** min(waits, 10), 15_000))
+        if waits >= WAITS_NOTED_FROM:
+            note_waiting(message, NOT_DECIDED)
 
 
 def _place(commands: Sequence[PlaceOrder]) -> None:

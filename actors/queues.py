@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Lock
@@ -18,7 +18,7 @@ from actors.broker import declarations
 from actors.commands import ROUTES
 from actors.nodes import connect, connection_parameters
 from config import Settings
-from models.queries import workers
+from models.queries import clocks, workers
 from models.queries.workers import WorkerRow
 
 logger = logging.getLogger(__name__)
@@ -38,6 +38,7 @@ class QueuesUnknownError(ConnectionError):
 class QueueState:
     """Messages of a queue: waiting in it, delayed (held by workers or not), given up, with workers.
 
+    dead: in its `.XQ`, and those that clocks took from there and can't record.
     consumers: one per worker process, none while it is paused. oldest_at: when the oldest message
     of those that wait or are with a worker was made, None where there is none or it can't be told.
     """
@@ -48,6 +49,13 @@ class QueueState:
     consumers: int
     oldest_at: datetime | None
     unacked: int = 0
+    # Messages that come back, for attempts decide nothing, and for how long one of them has.
+    put_back: int = 0
+    put_back_s: float = 0.0
+
+    def age_s(self, at: datetime) -> float | None:
+        """The age of the oldest message, None where there is none or it can't be told."""
+        return None if self.oldest_at is None else max((at - self.oldest_at).total_seconds(), 0.0)
 
 
 class QueueInspector:
@@ -67,20 +75,24 @@ class QueueInspector:
         # counts as a delivery, so it is one only for as long as nobody consumes the queue.
         self._peeked: dict[str, tuple[int, datetime | None]] = {}
 
-    def inspect(self, live: Iterable[WorkerRow] | None = None) -> dict[str, QueueState]:
-        """The state of every queue by its name. live: the workers, read here if not given.
+    def inspect(
+        self, live: Iterable[WorkerRow] | None = None, held: Mapping[str, int] | None = None
+    ) -> dict[str, QueueState]:
+        """The state of every queue by its name. live: the workers; held: what clocks can't record,
+        by queue; both read here if not given.
 
         Raises QueuesUnknownError when RabbitMQ is away.
         """
         given = workers.live() if live is None else list(live)
+        held = clocks.lately().held if held is None else held
         with self._turn:
             try:
-                return self._inspect(given)
+                return self._inspect(given, held)
             except LOST:
                 # RabbitMQ drops who is silent for long; a fresh connection does better.
                 self._drop()
             try:
-                return self._inspect(given)
+                return self._inspect(given, held)
             except LOST as error:
                 self._drop()
                 raise QueuesUnknownError(f"RabbitMQ can't be reached: {error!r}") from error
@@ -90,15 +102,17 @@ class QueueInspector:
         with self._turn:
             self._drop()
 
-    def _inspect(self, live: Sequence[WorkerRow]) -> dict[str, QueueState]:
-        return {queue: self._state(queue, live) for queue in self._queues}
+    def _inspect(self, live: Sequence[WorkerRow], held: Mapping[str, int]) -> dict[str, QueueState]:
+        return {queue: self._state(queue, live, held.get(queue, 0)) for queue in self._queues}
 
-    def _state(self, queue: str, live: Sequence[WorkerRow]) -> QueueState:
+    def _state(self, queue: str, live: Sequence[WorkerRow], dead_held: int) -> QueueState:
         ready, consumers = self._counts(queue)
         delayed, _ = self._counts(dq_name(queue))
         dead, _ = self._counts(xq_name(queue))
         holds = [worker.holds[queue] for worker in live if queue in worker.holds]
         stamps = [_time(held["oldest_ms"]) for held in holds if held["oldest_ms"] is not None]
+        # Not there in the report of a worker of the version before.
+        came_back = [each for held in holds for each in held.get("put_back", [])]
         if ready and not consumers:
             head = self._head(queue, ready)
             stamps += [head] if head is not None else []
@@ -107,10 +121,12 @@ class QueueInspector:
         return QueueState(
             ready=ready,
             delayed=delayed + sum(held["delayed_held"] for held in holds),
-            dead=dead,
+            dead=dead + dead_held,
             consumers=consumers,
             oldest_at=min(stamps, default=None),
             unacked=sum(held["unacked"] for held in holds),
+            put_back=len({each["message_id"] for each in came_back}),
+            put_back_s=max((_lasted_s(each) for each in came_back), default=0.0),
         )
 
     def _counts(self, name: str) -> tuple[int, int]:
@@ -162,6 +178,10 @@ class QueueInspector:
                 connection.close()
         except LOST:
             logger.debug("A connection that broke can't be closed.")
+
+
+def _lasted_s(put_back: Mapping[str, Any]) -> float:
+    return float(put_back["last_ms"] - put_back["first_ms"]) / 1000
 
 
 def _time(millis: int) -> datetime:

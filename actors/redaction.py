@@ -69,7 +69,10 @@ class Redaction:
 
 
 def _known(given: Settings) -> set[str]:
-    urls = (given.database_url, *given.replica_urls(), *given.rabbitmq_url.split(";"))
+    urls = (
+        given.database_url, *given.replica_urls(), *given.rabbitmq_url.split(";"),
+        given.rate_limit_storage_url, given.rabbitmq_management_url or "",
+    )  # fmt: skip
     passwords = [_password(url) for url in urls]
     pairs = (given.message_keys or "").split(",")
     keys = [pair.strip().partition(":")[2] for pair in pairs]

@@ -10,8 +10,9 @@ from dramatiq.errors import DecodeError
 from dramatiq.message import Message
 
 from actors import commands
-from actors.commands import MESSAGE_BYTES_MAX, MESSAGE_COMMANDS_MAX
+from actors.commands import ENVELOPE_BYTES_MAX, MESSAGE_COMMANDS_MAX
 from actors.envelope import first_cause, from_the_record
+from config import settings
 from models.queries.dead_letters import Taken
 
 logger = logging.getLogger(__name__)
@@ -76,7 +77,8 @@ def _joined(messages: Iterable[Message[Any]]) -> Iterator[Message[Any]]:
 def _fits(batch: Sequence[bytes], more: Sequence[bytes]) -> bool:
     return (
         len(batch) + len(more) <= MESSAGE_COMMANDS_MAX
-        and sum(map(len, batch)) + sum(map(len, more)) + len(batch) + len(more) < MESSAGE_BYTES_MAX
+        and sum(map(len, batch)) + sum(map(len, more)) + len(batch) + len(more)
+        < settings().message_bytes_max - ENVELOPE_BYTES_MAX
     )
 
 

@@ -5,6 +5,7 @@
 | limited | waits where it is, with its queue, and the wait does not count |
 | the database is away | waits where it is, longer each time |
 | another fault that passes (broker away, deadlock, time-out) | retried until it passes |
+| its month has no partition | the month is made, if that can be; it is retried until it passes |
 | a suspect that can't run alone, for another hangs | goes back, uncounted |
 | its process dies of it | a batch is split, a single command is a dead letter: actors/crashes.py |
 | anything else, in a batch of several | split into single commands |
@@ -19,17 +20,20 @@ import time
 import traceback
 from typing import Any
 
+import peewee
 import pika.exceptions
 from dramatiq.common import compute_backoff, current_millis
 from dramatiq.errors import BrokerConnectionError
 from dramatiq.message import Message, generate_unique_id
 from dramatiq.middleware import Retries as DramatiqRetries
 
-from actors import commands, dead_letters
+from actors import commands, dead_letters, undecided
 from actors.controls import controls
-from actors.crashes import NotAlone, WorkerDied
+from actors.crashes import DEADLY, NotAlone, WorkerDied
 from actors.limits import Limited
+from actors.put_backs import put_backs
 from models.database import is_transient, lost_connection
+from models.queries import partitions
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +45,11 @@ BACKOFF_MAX_MS = 30_000
 #: While the database is away, a message stays in its queue and its worker pauses: moved to the
 #: delay queue, the whole backlog would pile up there, past the bound of the queue that holds it.
 OUTAGE_PAUSE_MAX_MS = 5_000
+#: A failure whose record the database refuses is tried again after half the time since it began.
+RECORD_MIN_MS = 1_000
+#: A message that loses every connection for so long, while the database takes this process's
+#: reports, may be what ends them. An outage begins the time anew: see actors/put_backs.py.
+LOST_TOO_LONG_S = 60.0
 #: The threads of a worker meet an outage together; that is one attempt.
 OUTAGE_THREADS = 8
 
@@ -78,23 +87,26 @@ class Retries(DramatiqRetries):
     ) -> None:
         if exception is None:
             self._outage_attempts = 0
+            put_backs.forget(message.message_id)
             return
         if isinstance(exception, NotAlone):
             # It has waited long enough; another process may have room.
             logger.warning("Message %s goes back to its queue: %s.", message.message_id, exception)
             message.put_back = message.at_once = True
+            _came_to_nothing(message, exception)
             return
         if lost_connection(exception):
-            self._sit_out(message)
+            self._sit_out(message, exception)
             return
         try:
             self._settle(broker, message, result, exception)
-        except Exception:  # whatever went wrong, the message must not be acknowledged
+        except Exception as error:  # whatever went wrong, the message must not be acknowledged
             logger.exception("Message %s goes back to its queue.", message.message_id)
             message.failed = False
             message.put_back = True
+            _came_to_nothing(message, error)
 
-    def _sit_out(self, message: Any) -> None:
+    def _sit_out(self, message: Any, error: BaseException) -> None:
         """Pause this worker thread, with back-off over all of them, and put its message back."""
         self._outage_attempts = min(self._outage_attempts + 1, 100)
         _, pause_ms = compute_backoff(
@@ -104,6 +116,8 @@ class Retries(DramatiqRetries):
         )
         time.sleep(pause_ms / 1000)
         message.put_back = True
+        if put_backs.note(message, error).lasted_s >= LOST_TOO_LONG_S:
+            undecided.note(message, error)
 
     def _settle(self, broker: Any, message: Any, result: Any, exception: BaseException) -> None:
         if isinstance(exception, Limited):
@@ -112,6 +126,7 @@ class Retries(DramatiqRetries):
             message.put_back = message.at_once = True
             return
         message.options.setdefault("first_failed_at", current_millis())
+        exception = _with_its_month(exception)
         passes = passes_by_itself(exception)
         singles = [] if passes else _singles(message)
         if singles:
@@ -121,6 +136,7 @@ class Retries(DramatiqRetries):
             for single in singles:
                 # By way of the delay queue: a full queue may refuse new orders, never these.
                 broker.enqueue(single, delay=0)
+            put_backs.forget(message.message_id)
             return
         if passes:
             message.options["passing"] = True
@@ -128,9 +144,59 @@ class Retries(DramatiqRetries):
             # What it went through before was no fault of its own.
             message.options["retries"] = 0
         super().after_process_message(broker, message, result=result, exception=exception)
-        if message.failed:
+        if not message.failed:
+            _came_to_nothing(message, exception)
+            return
+        self._give_up(broker, message, exception)
+
+    def _give_up(self, broker: Any, message: Any, exception: BaseException) -> None:
+        try:
             dead_letters.record(message, exception, "".join(traceback.format_exception(exception)))
+        except Exception as error:  # whatever the database refuses, the message must not be lost
+            if lost_connection(error):
+                raise
+            if isinstance(exception, WorkerDied):
+                message.options[DEADLY] = True
+            self._record_later(broker, message, error)
+        else:
             message.recorded = True
+            put_backs.forget(message.message_id)
+
+    def _record_later(self, broker: Any, message: Any, error: BaseException) -> None:
+        """Try it again, and then the record, by way of the delay queue.
+
+        Put back, it would be the first of its queue: a few of its kind would keep every thread,
+        and nothing behind them would have its turn.
+        """
+        logger.error("The failure of message %s can't be recorded: %s",
+                     message.message_id, undecided.error_line(error))  # fmt: skip
+        failed_ms = current_millis() - message.options["first_failed_at"]
+        broker.enqueue(message, delay=min(max(failed_ms // 2, RECORD_MIN_MS), BACKOFF_MAX_MS))
+        message.failed = False
+        _came_to_nothing(message, error)
+
+
+def _with_its_month(exception: BaseException) -> BaseException:
+    """The error, or one that passes by itself where it was for want of a partition.
+
+    The month is made, unless somebody has to help (no right to create tables, a name in use).
+    Raises where the database is away.
+    """
+    try:
+        if not partitions.make_missing(exception):
+            return exception
+    except (peewee.DatabaseError, peewee.InterfaceError) as error:
+        if lost_connection(error):
+            raise
+        said = undecided.error_line(error)
+        return peewee.OperationalError(f"its month has no partition, and can't have one: {said}")
+    return peewee.OperationalError("its month had no partition, but has one now")
+
+
+def _came_to_nothing(message: Any, error: BaseException) -> None:
+    """An attempt decided nothing, so that its message comes again."""
+    put_backs.note(message, error)
+    undecided.note(message, error)
 
 
 def _singles(message: Any) -> list[Message[Any]]:

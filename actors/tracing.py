@@ -18,7 +18,21 @@ from config import VERSION, Settings, SettingsError
 
 #: More links than this a span does not take.
 LINKS_MAX = 100
-MISSING = "TRACING: it needs the extra: pip install 'holdfast[tracing]'"
+OTLP = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
+# PyPI's package `holdfast` is somebody else's: name none.
+MISSING = (
+    "TRACING is true, and OpenTelemetry is not installed: install requirements-extras.txt "
+    "(docs/observability.md)."
+)
+
+
+def require_tracing() -> None:
+    """Raises SettingsError if OpenTelemetry is not installed."""
+    try:
+        import_module("opentelemetry.sdk.trace")
+        import_module(OTLP)
+    except ImportError:
+        raise SettingsError(MISSING) from None
 
 
 class Tracing:
@@ -90,7 +104,7 @@ def traceparent_of(span: Any) -> str:
 
 def _otlp_exporter() -> Any:
     try:
-        found = import_module("opentelemetry.exporter.otlp.proto.http.trace_exporter")
+        found = import_module(OTLP)
     except ImportError:
         raise SettingsError(MISSING) from None
     return found.OTLPSpanExporter()

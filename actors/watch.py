@@ -19,9 +19,11 @@ import pika.exceptions
 from dramatiq.common import dq_name
 
 from actors.controls import controls
-from actors.health import DATABASE_S_MAX, Vitals, broken
+from actors.health import DATABASE_S_MAX, PutBack, Vitals, broken
 from actors.nodes import connect
+from actors.put_backs import put_backs
 from actors.stats import Stats
+from models.host_clock import host_clock
 
 logger = logging.getLogger(__name__)
 
@@ -67,12 +69,14 @@ class Probe:
 class Watch(threading.Thread):
     """Watches one worker until it is stopped.
 
-    database_s: says for how long the database has taken no report. leave: where what it sees goes.
+    database_s: says for how long the database has taken no report; database_says: why. leave:
+    where what it sees goes.
     """
 
     def __init__(
         self, worker: Any, counting: Stats, *, every_s: float, database_s: Callable[[], float],
-        leave: Callable[[Vitals], None], give_up: Callable[[Sequence[str]], None] = end_process,
+        leave: Callable[[Vitals], None], database_says: Callable[[], str] = str,
+        give_up: Callable[[Sequence[str]], None] = end_process,
     ) -> None:  # fmt: skip
         super().__init__(name="watch", daemon=True)
         self.stopping = False
@@ -80,6 +84,7 @@ class Watch(threading.Thread):
         self._counting = counting
         self._every_s = min(every_s, EVERY_S_MAX)
         self._database_s = database_s
+        self._database_says = database_says
         self._leave = leave
         self._give_up = give_up
         self._probe = Probe(worker.broker.parameters)
@@ -123,7 +128,14 @@ class Watch(threading.Thread):
             at=monotonic(), stopping=stopping, threads=len(threads), threads_alive=alive,
             consumers=len(consumers), dead=dead, missing=self._missing,
             database_s=self._database_s(), oldest_s=_oldest_s(consumers), stuck_s=self._stuck_s,
+            put_back=self._came_back(), database_says=self._database_says(),
+            troubles=[host_clock.words] if host_clock.is_wrong else [],
         )  # fmt: skip
+
+    def _came_back(self) -> list[PutBack]:
+        if self._database_s() > DATABASE_S_MAX:
+            put_backs.forgive()
+        return put_backs.longest()
 
     def _passed_s(self) -> float:
         """The time since the last look, but for what this process was halted."""

@@ -13,6 +13,9 @@ import msgspec
 import peewee
 
 from actors.commands import ROUTES, Action, Operate, Origin, decode, encode, join
+from actors.settled import lost_to_others
+from actors.terminal.ending import interruptible
+from actors.terminal.options import within
 from actors.terminal.output import count, progress, say, show_json
 from models.queries import operations, reads
 from models.queries.operations import Operation
@@ -34,7 +37,7 @@ def add_options(parser: argparse.ArgumentParser, *, change: bool = False) -> Non
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     if change:
         parser.add_argument(
-            "--wait", type=float, default=WAIT_S, metavar="SECONDS",
+            "--wait", type=within(float, 0, 86_400), default=WAIT_S, metavar="SECONDS",
             help=f"give up waiting for the outcome after so long ({WAIT_S:.0f}); it happens anyway",
         )  # fmt: skip
 
@@ -43,7 +46,8 @@ def ask(action: Action, options: argparse.Namespace) -> int:
     """Send an action, wait for its outcome, and say it; returns the exit code."""
     command = Operate(options.new_id(), datetime.now(UTC), _origin(), action)
     _publish(command)
-    found, work = _wait(command.id, options.wait)
+    with interruptible():
+        found, work = _wait(command.id, options.wait)
     if options.json:
         show_json(
             {
@@ -118,10 +122,11 @@ def _wait(command_id: str, seconds: float) -> tuple[FoundCommand | None, Operati
 
 def _words(command_id: str, found: FoundCommand | None, work: Operation | None) -> str:
     if found is None:
-        return f"Not decided yet; it goes on without us. The command is {command_id}."
+        return f"Not decided yet; it continues without this terminal. The command is {command_id}."
     if found.problem is not None:
         return f"{found.status}: {found.problem.get('detail') or found.problem.get('title')}"
     if work is None:
         return "Done."
-    skipped = f"; left, for they can't be read: {work.skipped:,}" if work.skipped else ""
-    return f"Done: {count(work.done, 'failure')}{skipped}."
+    skipped = f"; skipped {count(work.skipped, 'unreadable failure')}" if work.skipped else ""
+    others = lost_to_others(work)
+    return f"Done: {count(work.done, 'failure')}{skipped}{others and f'; {others}'}."

@@ -10,10 +10,13 @@ import msgspec
 
 from actors.commands import DiscardFailures, FailureFilter, RetryFailures
 from actors.terminal.asking import NewId, Tasks, add_options, ask
-from actors.terminal.output import count, say, show_json
+from actors.terminal.options import within
+from actors.terminal.output import count, in_line, say, show_json
 from models.queries import failures
 from models.queries.failures import FailureQuery
 
+#: So many are listed at once.
+ROWS_MAX = 10_000
 #: Members of a filter that the options give, by the name of the option.
 FILTERS = {
     "actor": "of this actor",
@@ -33,12 +36,16 @@ def add_tasks(tasks: Tasks, new_id: NewId) -> None:
     _add_filters(lists)
     lists.add_argument("--state", choices=("failed", "retried", "discarded", "all"),
                        default="failed", help="failed (still open) without")  # fmt: skip
-    lists.add_argument("--limit", type=int, default=50, help="at most so many (50)")
+    lists.add_argument(
+        "--limit", type=within(int, 1, ROWS_MAX), default=50, help="at most so many (50)"
+    )
     lists.add_argument("--groups", action="store_true", help="by actor and error, with counts")
     add_options(lists)
 
     show = _action(actions, "show", _show, "All of one failure.")
-    show.add_argument("id", type=int, help="as `failures list` shows it")
+    show.add_argument(
+        "id", type=within(int, 1, failures.ID_MAX), help="as `failures list` shows it"
+    )
     add_options(show)
 
     retry = _action(actions, "retry", _retry, "Put failures back; they are tried again.")
@@ -46,7 +53,7 @@ def add_tasks(tasks: Tasks, new_id: NewId) -> None:
     discard.add_argument("--reason", required=True, help="why, for whoever asks later")
     for change in (retry, discard):
         change.set_defaults(new_id=new_id)
-        change.add_argument("ids", type=int, nargs="*", metavar="ID")
+        change.add_argument("ids", type=within(int, 1, failures.ID_MAX), nargs="*", metavar="ID")
         change.add_argument(
             "--all-matching", action="store_true", help="what the filters say; see also --yes"
         )
@@ -78,7 +85,7 @@ def _time(text: str) -> datetime:
 def _query(options: argparse.Namespace) -> FailureQuery:
     given = {name: getattr(options, name) for name in (*FILTERS, "failed_after", "failed_before")}
     if given["text"] is not None and not failures.can_be_found(given["text"]):
-        raise ValueError("--text: name at least one word that has to be there")
+        raise ValueError("--text: name at least one word that must occur")
     return FailureQuery(**given)
 
 
@@ -88,16 +95,18 @@ def _list(options: argparse.Namespace) -> None:
     if options.groups:
         _list_groups(query, as_json=options.json)
         return
-    rows = failures.page(query, None, max(1, min(options.limit, 10_000)))
+    rows = failures.page(query, None, options.limit)
     if options.json:
         show_json([row._asdict() for row in rows])
         return
     for row in rows:
-        say(f"{row.id}  {row.failed_at:%Y-%m-%d %H:%M:%S}  {row.state:9}  {row.actor or '?'}  "
+        say(in_line(
+            f"{row.id}  {row.failed_at:%Y-%m-%d %H:%M:%S}  {row.state:9}  {row.actor or '?'}  "
             f"{count(row.commands, 'command')}, {count(row.attempts, 'attempt')}  "
-            f"{row.error_class}: {_first_line(row.error)}")  # fmt: skip
+            f"{row.error_class}: {_first_line(row.error)}"
+        ))  # fmt: skip
     if not rows:
-        say("Nothing has failed." if query == FailureQuery() else "No failure is like that.")
+        say("Nothing has failed." if query == FailureQuery() else "No failure matches.")
 
 
 def _list_groups(query: FailureQuery, *, as_json: bool) -> None:
@@ -106,10 +115,12 @@ def _list_groups(query: FailureQuery, *, as_json: bool) -> None:
         show_json([asdict(group) for group in groups])
         return
     for group in groups:
-        say(f"{group.count:>9,}  {group.actor or '?'}  {group.error_class}  "
-            f"last {group.last_at:%Y-%m-%d %H:%M:%S}  {_first_line(group.example)}")  # fmt: skip
+        say(in_line(
+            f"{group.count:>9,}  {group.actor or '?'}  {group.error_class}  "
+            f"last {group.last_at:%Y-%m-%d %H:%M:%S}  {_first_line(group.example)}"
+        ))  # fmt: skip
     if not groups:
-        say("No failure is like that.")
+        say("No failure matches.")
 
 
 def _show(options: argparse.Namespace) -> None:

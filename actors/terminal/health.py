@@ -13,10 +13,9 @@ from actors.metrics import database_of, health, here
 from actors.terminal.asking import Tasks, add_options
 from actors.terminal.output import say, show_json
 from config import settings
+from config.addresses import in_url, reachable
 
 TIMEOUT_S: Final = 4.0
-#: Who listens everywhere listens here, too.
-HERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # nosec B104 - to ask, not to listen
 
 
 def add_tasks(tasks: Tasks) -> None:
@@ -63,14 +62,14 @@ def _need_port(name: str, port: int) -> None:
 
 
 def _get(host: str, port: int, path: str) -> dict[str, Any]:
-    connection = HTTPConnection(HERE.get(host, host), port, timeout=TIMEOUT_S)
+    connection = HTTPConnection(reachable(host), port, timeout=TIMEOUT_S)
     try:
         connection.request("GET", path)
         found: dict[str, Any] = json.loads(connection.getresponse().read())
     except (OSError, HTTPException, ValueError) as error:
         return {
             "status": "unhealthy", "ready": False,
-            "reasons": [f"nothing sensible from {host}:{port}{path}: {error!r}"],
+            "reasons": [f"no valid answer from {in_url(host)}:{port}{path}: {error!r}"],
         }  # fmt: skip
     finally:
         connection.close()

@@ -1,5 +1,6 @@
 """Plain words and JSON for people and programs. Only results go to standard output."""
 
+import json
 import sys
 from typing import Any
 
@@ -11,9 +12,16 @@ def say(text: str = "") -> None:
     sys.stdout.write("".join(c if c.isprintable() or c in "\n\t" else "?" for c in text) + "\n")
 
 
+def in_line(text: str) -> str:
+    """A value within a line, which it may not break."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
 def show_json(value: Any) -> None:
     """The result as one JSON document."""
-    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    # JSON has escapes of its own for what a terminal can't show.
+    ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+    text = json.dumps(msgspec.to_builtins(value), indent=2, ensure_ascii=ascii_only)
     sys.stdout.write(text + "\n")
 
 

@@ -1,15 +1,17 @@
 """`holdfast queues list|pause|resume`."""
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from actors.commands import PauseQueue, ResumeQueue
 from actors.terminal.asking import NewId, Tasks, add_options, ask
-from actors.terminal.output import say, show_json
+from actors.terminal.output import in_line, say, show_json
 from config import settings
-from models.queries import controls
+from models.queries import controls, times
+from models.queries.controls import PausedQueue
 
 
 def add_tasks(tasks: Tasks, new_id: NewId) -> None:
@@ -32,36 +34,47 @@ def add_tasks(tasks: Tasks, new_id: NewId) -> None:
         add_options(change, change=True)
 
 
-def every_queue(inspector: Any) -> list[dict[str, Any]]:
-    """Each queue with its figures, and with who paused it, when and why."""
-    paused = {row.queue: row for row in controls.paused()}
+def rows(
+    states: Mapping[str, Any], paused: Mapping[str, PausedQueue], at: datetime
+) -> list[dict[str, Any]]:
+    """Each queue with its figures, and with who paused it, when and why. states: QueueState; at:
+    when, by the database's clock."""
     return [
         {
             "queue": name,
             **asdict(state),
-            "oldest_s": _age_s(state.oldest_at),
+            "oldest_s": state.age_s(at),
             "paused": paused[name]._asdict() if name in paused else None,
         }
-        for name, state in inspector.inspect().items()
+        for name, state in states.items()
     ]
-
-
-def _age_s(at: datetime | None) -> float | None:
-    return None if at is None else max(0.0, (datetime.now(UTC) - at).total_seconds())
 
 
 def table(queues: list[dict[str, Any]]) -> list[str]:
     """Queues as lines of a table."""
-    lines = [f"{'QUEUE':24}{'READY':>10}{'DELAYED':>10}{'UNACKED':>9}{'WORKERS':>9}{'OLDEST':>9}"]
+    lines = [f"{'QUEUE':24}{'READY':>10}{'DELAYED':>10}{'UNACKED':>9}{'WORKERS':>9}{'OLDEST':>9}"
+             f"{'DEAD':>7}{'PUT BACK':>10}"]  # fmt: skip
     for queue in queues:
         age = "-" if queue["oldest_s"] is None else f"{queue['oldest_s']:.0f} s"
         pause = queue["paused"]
         why = f"  paused by {pause['paused_by']}: {pause['reason']}" if pause else ""
         lines.append(
             f"{queue['queue']:24}{queue['ready']:>10,}{queue['delayed']:>10,}"
-            f"{queue['unacked']:>9,}{queue['consumers']:>9,}{age:>9}{why}"
+            f"{queue['unacked']:>9,}{queue['consumers']:>9,}{age:>9}{queue['dead']:>7,}"
+            f"{_came_back(queue)}{in_line(why)}"
+        )
+    if any(queue["dead"] for queue in queues):
+        lines.append(
+            "DEAD: in the queue's .XQ, on no record. See docs/runbooks/HoldfastDeadLetters.md."
         )
     return lines
+
+
+def _came_back(queue: dict[str, Any]) -> str:
+    """How many messages come back, and for how long one of them has."""
+    if not queue["put_back"]:
+        return f"{'-':>10}"
+    return f"{queue['put_back']:>10,} for {queue['put_back_s']:.0f} s"
 
 
 def _list(options: argparse.Namespace) -> None:
@@ -70,7 +83,8 @@ def _list(options: argparse.Namespace) -> None:
 
     inspector = QueueInspector(settings())
     try:
-        queues = every_queue(inspector)
+        paused = {row.queue: row for row in controls.paused()}
+        queues = rows(inspector.inspect(), paused, times.now())
     finally:
         inspector.close()
     if options.json:
