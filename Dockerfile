@@ -16,14 +16,17 @@ RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin hold
     && install --directory --owner=holdfast --mode=0700 /exports
 COPY --from=packages /opt/holdfast /opt/holdfast
 WORKDIR /app
-COPY config.py holdfast.py ./
+COPY holdfast.py ./
+COPY config config
 COPY actors actors
 COPY models models
 COPY web web
+# The dashboard shows them.
+COPY docs/runbooks docs/runbooks
 # By number: an orchestrator that wants no root can tell.
 USER 10001
 EXPOSE 8000
 # Of the front door; worker and clock have checks of their own in docker-compose.yml.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request as http; http.urlopen(f\"http://127.0.0.1:{os.environ['PORT']}/readyz\", timeout=4)"]
-CMD ["gunicorn", "--config", "web/gunicorn_conf.py", "web.main:app"]
+CMD ["python", "-m", "web"]

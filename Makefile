@@ -18,8 +18,10 @@ help: ## List the tasks
 run: environment ## Start everything, place a sample order; Ctrl-C stops (PORT=8000)
 	@exec "$(BIN)/python" -m deploy.local.up
 
-# Three processes, a file at a time, in the order of tests/conftest.py.
-SIDE_BY_SIDE = --numprocesses 3 --dist loadgroup --no-loadscope-reorder
+# Some processes, a file at a time, in the order of tests/conftest.py. On two cores four of them are
+# the fewest that keep both at work: half of a test's time it waits.
+SIDE_BY_SIDE = --numprocesses $(PROCESSES) --dist loadgroup --no-loadscope-reorder
+PROCESSES = 4
 
 test: environment-dev ## Run all tests on private servers (ARGS="-k stock")
 	@"$(BIN)/python" -m deploy.local.install --tests

@@ -11,8 +11,6 @@ from config import Settings, SettingsError, parse
 
 Object = dict[str, Any]
 
-#: What the container's command has instead of a setting, as in the Procfile.
-OF_COMMANDS: Final = {"WORKER_PROCESSES", "WORKER_THREADS"}
 #: What comes from Secrets, for the settings to be whole.
 SECRETS: Final = {
     "DATABASE_URL": "postgresql://somebody:something@somewhere/else",
@@ -95,7 +93,7 @@ def _of_container(container: Object, *, ours: bool) -> Iterator[str]:
 
 
 def _unknown(variables: Iterable[str]) -> Iterator[str]:
-    known = {field.upper() for field in Settings.__struct_fields__} | OF_COMMANDS
+    known = {field.upper() for field in Settings.__struct_fields__}
     yield from (f"{name} is no setting" for name in sorted(set(variables) - known))
 
 

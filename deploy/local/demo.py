@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import Any
 
 from deploy.local.errors import CannotRunError
+from models.rules.currencies import format_amount
 
 # SKU, name, price in cents, pieces received.
 CATALOGUE = (
@@ -143,5 +144,5 @@ def in_words(order: dict[str, Any]) -> str:
     lines = ", ".join(
         f"{line['quantity']} × {names.get(line['sku'], line['sku'])}" for line in order["lines"]
     )
-    total = f"{order['total'] / 100:.2f} {order['currency']}"
+    total = format_amount(order["total"], order["currency"])
     return f"{order['status']}: {lines}; {total}"

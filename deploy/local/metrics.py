@@ -1,9 +1,11 @@
 """The metrics ports of a run: no reason not to run, and shown where they answer."""
 
+import errno
 import http.client
 import time
 from collections.abc import Callable, Mapping
 
+from config.addresses import explanation, in_url, problem_of_listening, reachable
 from deploy.local import ports
 
 #: Whose metrics, the variable of its port, and the port it has where nobody says otherwise.
@@ -32,17 +34,20 @@ def _choose(
 ) -> str:
     if given is None:
         return str(usual if ports.is_free(usual, host) else ports.free_ports(1)[0])
-    # What is no port at all, the processes complain about.
-    if given.isdecimal() and 0 < int(given) < 65_536 and not ports.is_free(int(given), host):
+    problem = problem_of_listening(host, int(given)) if given != OFF else None
+    if problem is None:
+        return given
+    if problem.errno == errno.EADDRINUSE:
         warn(f"{variable}: port {given} is taken{ports.holder(int(given))}; no metrics there")
-        return OFF
-    return given
+    else:
+        names = {"host_name": "METRICS_HOST", "port_name": variable}
+        warn(explanation(problem, host, int(given), **names))
+    return OFF
 
 
 def addresses(settings: Mapping[str, str]) -> dict[str, str]:
     """By name, where metrics are served just now, or `off`."""
-    host = settings["METRICS_HOST"]
-    host = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # nosec B104
+    host = reachable(settings["METRICS_HOST"])
     deadline = time.monotonic() + ANSWER_SECONDS_MAX
     return {name: _address(host, settings[variable], deadline) for name, variable, _ in PORTS}
 
@@ -50,7 +55,7 @@ def addresses(settings: Mapping[str, str]) -> dict[str, str]:
 def _address(host: str, port: str, deadline: float) -> str:
     while port != OFF:
         if _answers(host, int(port)):
-            return f"http://{host}:{port}/metrics"
+            return f"http://{in_url(host)}:{port}/metrics"
         if time.monotonic() > deadline:
             break
         time.sleep(0.1)

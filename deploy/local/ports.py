@@ -1,14 +1,15 @@
 """Ports: which are free, and who holds one that is not."""
 
+import errno
 import itertools
 import os
 import random
 import re
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterable
 
+from config.addresses import explanation, problem_of_listening
 from deploy.local.errors import CannotRunError
 
 # Below the kernel's range for outgoing connections (32768 and up), which would now and then take a
@@ -38,31 +39,26 @@ def _among() -> range:
     if not (given := os.environ.get(PORTS_VARIABLE)):
         return PORTS
     if not (match := re.fullmatch(r"(\d+)-(\d+)", given)) or int(match[1]) > int(match[2]):
-        raise CannotRunError(f"{PORTS_VARIABLE} is {given!r}; it has to be like 20000-23999.")
+        raise CannotRunError(f"{PORTS_VARIABLE} is {given!r}; it must be like 20000-23999.")
     return range(int(match[1]), int(match[2]) + 1)
 
 
-def is_free(port: int, address: str = "127.0.0.1") -> bool:
-    with socket.socket() as probe:
-        # As servers do, or a connection in TIME_WAIT would count as taken.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address, port))
-            probe.listen()
-        except OSError:
-            return False
-    return True
+def is_free(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether a server could listen there."""
+    return problem_of_listening(host, port) is None
 
 
-def check_own_port(port: str, host: str) -> None:
-    """Make sure that the front door can listen on PORT."""
-    if not port.isdecimal() or not 0 < int(port) < 65_536:
-        raise CannotRunError(f"PORT is {port!r}; it has to be a number from 1 to 65535.")
-    if not is_free(int(port), host):
-        raise CannotRunError(
-            f"Port {port} is taken{holder(int(port))}. Stop that, or choose another port: "
-            f"PORT={int(port) % 65_535 + 1} make run"
-        )
+def check_own_port(port: int, host: str) -> None:
+    """Make sure that the front door can listen on PORT of HOST."""
+    problem = problem_of_listening(host, port)
+    if problem is None:
+        return
+    if problem.errno != errno.EADDRINUSE:
+        raise CannotRunError(explanation(problem, host, port, host_name="HOST", port_name="PORT"))
+    raise CannotRunError(
+        f"Port {port} is taken{holder(port)}. Stop that, or choose another port: "
+        f"PORT={port % 65_535 + 1} make run"
+    )
 
 
 def check_server_ports(title: str, kept_in: str, ports: Iterable[int]) -> None:

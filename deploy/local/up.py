@@ -18,6 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from actors.terminal import ending
+from config import FILE_NAMES, SettingsError, from_files, parse, read_variables
+from config.addresses import in_url, reachable
 from deploy.local import demo, env_file, metrics, origins, ports, processes, procfile
 from deploy.local.console import say, step
 from deploy.local.errors import CannotRunError
@@ -32,6 +35,8 @@ READY_SECONDS_MAX = 60.0
 OPEN_FILES = 20_000
 # What a first run writes into .env, for clients and for the next run.
 KEPT = ("API_KEY", "PORT", "DATABASE_URL", "RABBITMQ_URL", "SECRET_KEY")
+# The servers' URLs, until it is known where they are.
+UNKNOWN_YET = {"DATABASE_URL": "postgresql://", "RABBITMQ_URL": "amqp://"}
 # A process that keeps dying before the service is ready won't get better by waiting.
 EARLY_DEATHS_MAX = 5
 # 20 s are promised. What the processes don't use of it is there for the servers.
@@ -61,12 +66,13 @@ class Checkout:
 def main() -> int:
     """Run until stopped; the exit status for the shell."""
     checkout = Checkout(CHECKOUT)
+    ending.escape()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     allow_many_files()
     try:
         with only_one(checkout):
             run(checkout)
-    except CannotRunError as error:
+    except (CannotRunError, SettingsError) as error:
         say(f"\n{error}")
         return 1
     except KeyboardInterrupt:
@@ -86,8 +92,12 @@ def run(checkout: Checkout) -> None:
     say(f"Holdfast in {checkout.root}")
     if count := processes.end_leftovers(checkout.var):
         say(f"  !  ended {count} processes that an earlier run had left")
-    settings = with_defaults({**env_file.read(checkout.env_file), **environment()})
-    ports.check_own_port(settings["PORT"], settings["HOST"])
+    variables = read_variables(os.environ, checkout.env_file)
+    settings = with_defaults(variables)
+    # All of them now: a process that refuses one later would be started again and again.
+    parsed = parse({**UNKNOWN_YET, **settings})
+    settings |= {"HOST": parsed.host, "METRICS_HOST": parsed.metrics_host}
+    ports.check_own_port(parsed.port, parsed.host)
     with step("servers") as current:
         found = origins.find(settings, checkout.root, checkout.var)
         current.detail = found.in_words()
@@ -97,19 +107,18 @@ def run(checkout: Checkout) -> None:
         kept_in = f"var/{server.name}.json"
         ports.check_server_ports(server.title, kept_in, server.ports())
     settings |= found.urls
-    added = env_file.add_missing(checkout.env_file, {name: settings[name] for name in KEPT})
+    kept = {name: settings[name] for name in KEPT if f"{name}_FILE" not in variables}
+    added = env_file.add_missing(checkout.env_file, kept)
     if added:
         say(f"  ✓  .env  {', '.join(added)}")
     asyncio.run(Run(checkout, settings, found).until_stopped())
 
 
-def environment() -> dict[str, str]:
-    """The variables that are set to something."""
-    return {name: value for name, value in os.environ.items() if value}
-
-
 def with_defaults(settings: Mapping[str, str]) -> dict[str, str]:
-    """Settings with what a first run chooses: secrets, port, and who may connect."""
+    """Settings with what a first run chooses: secrets, port, and who may connect.
+
+    What lies in files is read: the processes get the values.
+    """
     defaults = {
         "API_KEY": f"hf_{secrets.token_urlsafe(32)}",
         "SECRET_KEY": secrets.token_urlsafe(32),
@@ -120,7 +129,8 @@ def with_defaults(settings: Mapping[str, str]) -> dict[str, str]:
     }
     if "CLOUDAMQP_URL" in settings:
         defaults["RABBITMQ_URL"] = settings["CLOUDAMQP_URL"]
-    return {**defaults, **settings}
+    named = {name: text for name, text in settings.items() if name not in FILE_NAMES}
+    return {**defaults, **named, **from_files(settings)}
 
 
 class Run:
@@ -131,7 +141,8 @@ class Run:
         self.settings = settings
         self.origins = found
         self.commands = procfile.read(checkout.root / "Procfile")
-        self.client = demo.Client(f"http://127.0.0.1:{settings['PORT']}", settings["API_KEY"])
+        here = f"http://{in_url(reachable(settings['HOST']))}:{settings['PORT']}"
+        self.client = demo.Client(here, settings["API_KEY"])
         self.supervisor = Supervisor(report=lambda event: say(f"  !  {event}"))
 
     async def until_stopped(self) -> None:
@@ -243,7 +254,8 @@ class Run:
         # Not resolved: the environment's own python is a link to the machine's.
         programs = Path(sys.executable).parent
         path = f"{programs}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-        return {**os.environ, **self.settings, "PATH": path, "PYTHONUNBUFFERED": "1"}
+        inherited = {name: text for name, text in os.environ.items() if name not in FILE_NAMES}
+        return {**inherited, **self.settings, "PATH": path, "PYTHONUNBUFFERED": "1"}
 
     def excerpt(self, name: str) -> str:
         log = self.checkout.log(name)

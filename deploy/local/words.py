@@ -30,6 +30,8 @@ def where_next(
     words = [
         "curl",
         "-sS",
+        "-w",
+        "\\n",
         f"{client.address}/v1/orders",
         "-H",
         f"Authorization: Bearer {client.key}",
