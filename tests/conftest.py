@@ -7,6 +7,7 @@ anywhere; the servers start when a test first asks for one.
 import atexit
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,8 @@ from typing import Any
 import httpx
 import psycopg2
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as effort
 
 from deploy.local import ports, processes
 from deploy.local.processes import Program
@@ -26,9 +29,19 @@ from deploy.local.servers import Postgres, RabbitMQ
 from models.rules.signing import Signer, derive_key
 from tests.generations import private_rabbitmq
 
+# An example may take as long as it takes: Hypothesis gives up on one of 200 ms.
+effort.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+effort.load_profile("any machine")
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 ROOT = Path(tempfile.mkdtemp(prefix="holdfast-test-"))
 atexit.register(shutil.rmtree, ROOT, ignore_errors=True)
+#: Of the processes of a `System`: one that is killed leaves its files.
+TEMPORARY = ROOT / "tmp"
+TEMPORARY.mkdir()
+
+# Started in the background, this process ignores Ctrl-C, and so would all that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Ports are chosen seconds before they are listened on: each of the processes that share the tests,
 # with all that it starts, chooses from some of its own.
@@ -39,8 +52,11 @@ _number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) %
 _first = ports.PORTS[_share * _number]
 os.environ[ports.PORTS_VARIABLE] = f"{_first}-{_first + _share - 1}"
 
-_postgres = Postgres(ROOT)
+# What it holds is worth nothing after a crash of the machine.
+_postgres = Postgres(ROOT, fsync="off", full_page_writes="off")
 _rabbitmq = private_rabbitmq(ROOT)
+#: A database with all tables and the key that may do everything, for others to be copied from.
+PREPARED = "prepared"
 API_KEY = "hf_test-key-with-every-scope-and-no-limit"
 
 #: Tests that run actors and queries in this process; the processes of `system` have their own.
@@ -61,15 +77,30 @@ signer = Signer([derive_key(os.environ["SECRET_KEY"])])
 
 #: Test files that share a system which takes long to start; any other file stands for itself.
 SHARED = {
+    # The browser's tests would be the last to end if they shared one.
+    "test_comfort": "looks",
+    "test_docs": "looks",
+    "test_every_look": "looks",
+    "test_every_width": "looks",
+    "test_pages": "looks",
     "browser": "browser",
     "test_dashboard_pages": "desk",
     "test_dashboard_audit": "desk",
+    "test_dashboard_exports": "desk",
+    "test_dashboard_search": "desk",
+    "test_dashboard_lists_exported": "desk",
+    "test_dashboard_verdict": "desk",
+    "test_every_page": "desk",
 }
 
 
-#: What takes longest comes first, or one process would do it last while the others have nothing.
-LONGEST = (
-    "test_torture", "test_make_run", "test_make_run_kills", "test_many_failures",
+#: Groups in this order, then all others: what takes longest comes first, or one process would do it
+#: last while the others have nothing. A process that has one or two tests left takes its next group
+#: already, which nobody else can do then: so a short one goes with each half of the torture.
+FIRST = (
+    "torture of RabbitMQ", "torture all others", "browser", "looks", "test_smoke", "test_readme",
+    "test_many_failures", "test_health", "test_make_run", "test_make_run_kills",
+    "test_fuzz_intake", "test_outages", "test_transient_faults", "desk",
     "test_rabbitmq_cluster", "test_postgres_failover",
 )  # fmt: skip
 
@@ -79,14 +110,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Several processes share the tests, a file (or what shares a system) at a time, unless the
     test itself says with what it goes."""
     for item in items:
-        group = SHARED.get(item.path.parent.name) or SHARED.get(item.path.stem, item.path.stem)
         if item.get_closest_marker("xdist_group") is None:
+            names = item.path.stem, item.path.parent.name
+            group = next((SHARED[name] for name in names if name in SHARED), item.path.stem)
             item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: item.path.stem not in LONGEST)
+    items.sort(key=_place)
 
 
-def eventually(condition: Callable[[], Any], *, within_s: float = 20.0, what: str = "") -> Any:
-    """What a condition returns once it is true; fails when it has not become so in time."""
+def _place(item: pytest.Item) -> int:
+    (group,) = next(item.iter_markers("xdist_group")).args
+    return FIRST.index(group) if group in FIRST else len(FIRST)
+
+
+def eventually(condition: Callable[[], Any], *, within_s: float = 60.0, what: str = "") -> Any:
+    """What a condition returns once it is true; fails if it doesn't become true in time.
+
+    The bound costs nothing while all is well: leave it generous, a machine may be slow.
+    """
     deadline = time.monotonic() + within_s
     pause = threading.Event()
     while True:
@@ -106,8 +146,8 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest.fixture(scope="session")
 def rabbitmq() -> Iterator[RabbitMQ]:
-    with _rabbitmq:
-        yield _rabbitmq
+    yield _rabbitmq.start()
+    _rabbitmq.kill()
 
 
 @pytest.fixture(scope="session")
@@ -155,6 +195,7 @@ class System:
         self.environment = {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PYTHONUNBUFFERED": "1",
+            "TMPDIR": str(TEMPORARY),
             "DATABASE_URL": postgres.create_database(name),
             "RABBITMQ_URL": rabbitmq.create_vhost(name),
             "SECRET_KEY": os.environ["SECRET_KEY"],
@@ -168,6 +209,7 @@ class System:
             **settings,
         }
         self._name = name
+        self._postgres = postgres
         self._worker = worker.split()
         self._running: dict[str, Any] = {}
 
@@ -179,14 +221,20 @@ class System:
         ).stdout  # fmt: skip
 
     def prepare(self) -> None:
-        """Make its tables, and the key that may do everything."""
-        self.run("migrate")
-        self.run("keys", "ensure-development")
+        """Make its tables, and the key that may do everything: a copy of what was made once."""
+        if not self._postgres.query(f"SELECT 1 FROM pg_database WHERE datname = '{PREPARED}'"):
+            own = self.environment["DATABASE_URL"]
+            self.environment["DATABASE_URL"] = self._postgres.create_database(PREPARED)
+            self.run("migrate")
+            self.run("keys", "ensure-development")
+            self.environment["DATABASE_URL"] = own
+        self._postgres.query(f'DROP DATABASE "{self._name}" WITH (FORCE)')
+        self._postgres.query(f'CREATE DATABASE "{self._name}" TEMPLATE "{PREPARED}"')
 
     def start(self, *which: str, ready: bool = True) -> None:
         """Start processes by name; without, all that orders need. ready: wait for the web to be."""
         commands = {
-            "web": ["gunicorn", "--config", "web/gunicorn_conf.py", "web.main:app"],
+            "web": ["python", "-m", "web"],
             "worker": ["python", "-m", "actors", *self._worker],
             "clock": ["python", "-m", "holdfast", "clock"],
         }
@@ -198,6 +246,8 @@ class System:
                 owner=ROOT,
                 cwd=CHECKOUT,
                 environment=self.environment,
+                # No process is killed because the machine is slow.
+                stop_seconds_max=60,
             )
             self._running[name] = (program, processes.start(program))
         if ready and (not which or "web" in which):
@@ -208,6 +258,11 @@ class System:
         for name in which or list(self._running):
             program, process = self._running.pop(name)
             processes.end(process, program)
+
+    def discard(self) -> None:
+        """End all of it at once: for the end of a test, since to stop in order takes seconds."""
+        for name in list(self._running):
+            self.kill(name)
 
     def exit_code(self, name: str) -> int | None:
         """Of a process that was started; None while it runs."""
@@ -247,11 +302,12 @@ class System:
 @pytest.fixture(scope="session")
 def system(postgres: Postgres, rabbitmq: RabbitMQ) -> Iterator[System]:
     """The whole system, shared by the tests of a session: use SKUs of your own."""
-    running = System(postgres, rabbitmq, "e2e")
+    # Tests wait for what workers report, and until a key is looked up again.
+    running = System(postgres, rabbitmq, "e2e", REPORT_EVERY_S="0.5", API_KEY_CACHE_S="1")
     running.prepare()
     running.start()
     yield running
-    running.stop()
+    running.discard()
 
 
 @pytest.fixture

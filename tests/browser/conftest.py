@@ -38,7 +38,7 @@ def floor(postgres: Postgres, rabbitmq: RabbitMQ) -> Iterator[Floor]:
         yield floor
     finally:
         floor.close()
-        system.stop()
+        system.discard()
 
 
 @pytest.fixture(scope="package")

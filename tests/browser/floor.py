@@ -110,7 +110,7 @@ class Floor:
         answer = self.client.post("/v1/order-batches", json={"orders": orders})
         assert answer.status_code == 202, answer.text
 
-    def wait_for_failures(self, count: int, within_s: float = 60) -> None:
+    def wait_for_failures(self, count: int, within_s: float = 180) -> None:
         """Until so many failures are open."""
         eventually(
             lambda: self.open_failures() >= count, within_s=within_s,

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from playwright.sync_api import (
     BrowserContext,
     ConsoleMessage,
+    Locator,
     Page,
     Request,
     Response,
@@ -15,8 +16,8 @@ from playwright.sync_api import (
 
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 375, "height": 812}
-#: What takes longer is a fault, on a busy machine, too.
-TIMEOUT_MS = 10_000
+#: What takes longer is a fault, on a slow and busy machine, too.
+TIMEOUT_MS = 60_000
 expect.set_options(timeout=TIMEOUT_MS)
 #: Chromium writes a console error of its own for a violation; this names what broke the policy.
 REPORT_VIOLATIONS = """
@@ -92,6 +93,11 @@ class Tab:
     def text(self) -> str:
         """The words of the page's content."""
         return self.page.locator("main").inner_text()
+
+    def figure(self, label: str) -> Locator:
+        """The value of the figure that has exactly this label."""
+        named = self.page.locator(f".figure-label:text-is('{label}')")
+        return self.page.locator("main .figure").filter(has=named).locator(".figure-value")
 
     def address(self) -> str:
         """Path and query of where the tab is."""

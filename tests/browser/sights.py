@@ -19,8 +19,8 @@ def _fixed(path: str) -> Callable[[Floor], str]:
 
 def _a_failure(floor: Floor) -> str:
     id_ = floor.count(
-        "SELECT id FROM dead_letters WHERE state = 'failed' AND actor = 'place_orders' "
-        "ORDER BY error_class DESC, id LIMIT 1"
+        "SELECT id FROM dead_letters WHERE state = 'failed' "
+        "ORDER BY actor = 'place_orders' DESC, error_class DESC, id LIMIT 1"
     )
     return f"/dashboard/failures/{id_}"
 

@@ -50,7 +50,7 @@ def test_a_paused_queue_holds_and_a_resumed_one_flows(
     floor: Floor, tab: Tab, new_tab: NewTab
 ) -> None:
     # Given a queue to which nothing comes back to be tried again, and somebody else who looks
-    eventually(lambda: floor.count(GIVEN_UP) == 1, within_s=60, what="what failed is given up")
+    eventually(lambda: floor.count(GIVEN_UP) == 1, within_s=180, what="what failed is given up")
     other = new_tab("reader")
     other.open("/dashboard/actors")
     before = floor.count(ON_HAND)

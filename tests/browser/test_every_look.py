@@ -47,6 +47,14 @@ def test_the_sign_in_page_can_be_used_by_everybody(new_tab: NewTab) -> None:
         assert look_at(tab, f"sign-in-{size}") == {}
 
 
+def test_what_is_found_can_be_used_by_everybody(new_tab: NewTab) -> None:
+    for size, options in SIZES.items():
+        tab = new_tab(script=axe.SOURCE.read_text(), **options)
+        tab.open("/dashboard/search?q=MUG")
+        expect(tab.page.locator("#found-products")).to_contain_text("Enamel mug")
+        assert look_at(tab, f"search-{size}") == {}
+
+
 def look_at(tab: Tab, name: str) -> dict[str, Any]:
     """What is wrong with a page, in the light and in the dark; leaves a picture of each."""
     findings: dict[str, Any] = {}

@@ -13,7 +13,7 @@ from tests.torture.faults.scene import ORDERS
 from tests.torture.rig import CHECKOUT, NAME, TIMEOUTS, Rig
 
 ARGV: Final[dict[str, Sequence[str]]] = {
-    "web": ["-m", "gunicorn", "--config", "web/gunicorn_conf.py", "web.main:app"],
+    "web": ["-m", "web"],
     # One alone: when its node is lost, no other goes on meanwhile.
     "worker": ["-m", "actors", "--processes", "1", "--threads", "8"],
     "clock": ["-m", "holdfast", "clock"],

@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -27,10 +26,7 @@ class FrontDoor:
         self.log = ROOT / "log" / f"door-{number}.log"
         self._program = Program(
             name=f"door-{number}",
-            argv=[
-                str(Path(sys.executable).parent / "gunicorn"),
-                *("--config", "web/gunicorn_conf.py", "web.main:app"),
-            ],
+            argv=[sys.executable, "-m", "web"],
             log=self.log,
             owner=ROOT,
             cwd=CHECKOUT,

@@ -14,6 +14,9 @@ def before_call(_context: Any, case: Any, _kwargs: Any) -> None:
     headers: Any = case.headers or {}
     if KEY.fullmatch(str(headers.get("Idempotency-Key", ""))):
         headers["Idempotency-Key"] = str(uuid4())
+    # It takes the quotes of an entity tag for those of JSON.
+    if not str(headers.get("If-Match", "*")).endswith(("*", '"')):
+        headers["If-Match"] = f'"{headers["If-Match"]}"'
     if isinstance(case.query, dict):
         case.query.pop("cursor", None)
     case.body = mended(case.body)

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from config import env_file
 from deploy.check import Finding
 from deploy.check.compose import faults, understood, write_secrets
 from tests.conftest import CHECKOUT
+from tests.unit.test_env_file import VALUES
 
 COMPOSE = "docker-compose.yml"
 
@@ -31,6 +33,23 @@ def found(copy: Path, before: str, after: str) -> str:
         return "\n".join(faults(understood(copy, copy / "secrets", COMPOSE)))
     except Finding as finding:
         return str(finding)
+
+
+def test_a_file_of_settings_is_read_as_holdfast_reads_it(tmp_path: Path) -> None:
+    file = tmp_path / "settings.env"
+    lines = (f"{name}={env_file.quoted(name, value)}\n" for name, value in VALUES.items())
+    file.write_text("# ours\n\n" + "".join(lines), encoding="utf-8")
+    service = "services: {web: {image: x, env_file: [settings.env]}}"
+    (tmp_path / COMPOSE).write_text(service)
+
+    whole = understood(tmp_path, tmp_path, COMPOSE)
+
+    # What it prints is a compose file again, in which `$$` is a dollar.
+    seen = {
+        name: value.replace("$$", "$")
+        for name, value in whole["services"]["web"]["environment"].items()
+    }
+    assert seen == env_file.read(file) == VALUES
 
 
 def test_as_it_is_nothing_is_wrong(copy: Path) -> None:

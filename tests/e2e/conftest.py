@@ -62,7 +62,9 @@ def other_client(system: System, make_key: MakeKey) -> Iterator[httpx.Client]:
 def desk(postgres: Postgres, rabbitmq: RabbitMQ) -> Iterator[Desk]:
     """The dashboard of a system of its own: use SKUs and customers of your own."""
     with ExitStack() as stack:
-        system = stack.enter_context(_running(postgres, rabbitmq, "desk", LOW_STOCK_BELOW=str(LOW)))
+        # Tests wait for what workers report.
+        given = {"LOW_STOCK_BELOW": str(LOW), "REPORT_EVERY_S": "0.5"}
+        system = stack.enter_context(_running(postgres, rabbitmq, "desk", **given))
         operator, reader = _people(stack, system)
         yield Desk(system, Shop(stack.enter_context(system.client())), operator, reader)
 
@@ -107,7 +109,7 @@ def _running(
     try:
         yield system
     finally:
-        system.stop()
+        system.discard()
 
 
 def _people(stack: ExitStack, system: System) -> list[Operator]:

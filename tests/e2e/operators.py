@@ -133,7 +133,7 @@ class Operator:
         address = urljoin(str(look.url), action)
         return self.client.post(address, data=kept, follow_redirects=True)
 
-    def until(self, path: str, *words: str, within_s: float = 20) -> Look:
+    def until(self, path: str, *words: str, within_s: float = 60) -> Look:
         """A page, once it says something."""
 
         def looked() -> Look | None:

@@ -18,7 +18,7 @@ class Heard(NamedTuple):
     text: bytes
 
 
-def connect(system: System, timeout: float = 20) -> socket.socket:
+def connect(system: System, timeout: float = 60) -> socket.socket:
     return socket.create_connection(("127.0.0.1", system.port), timeout=timeout)
 
 

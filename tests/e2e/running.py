@@ -16,7 +16,8 @@ from typing import Any
 import psycopg2
 import pytest
 
-from deploy.local import env_file, ports, processes
+from config import env_file
+from deploy.local import ports, processes
 from deploy.local.demo import Client, sample_order
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,7 +72,7 @@ class Running:
         """Seconds from the signal to the end of `make`."""
         began = time.monotonic()
         send()
-        self.make.wait(60)
+        self.make.wait(100)
         return time.monotonic() - began
 
     def order(self) -> dict[str, Any]:
@@ -100,7 +101,7 @@ def served_metrics(text: str) -> set[str]:
 
 def _is_served(address: str) -> bool:
     try:
-        return bool(urllib.request.urlopen(address, timeout=5).status == 200)
+        return bool(urllib.request.urlopen(address, timeout=20).status == 200)
     except OSError:
         return False
 

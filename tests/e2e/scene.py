@@ -64,7 +64,7 @@ class Scene(NamedTuple):
                 body = last_attempt(order)
                 channel.basic_publish("", ROUTES[PlaceOrder].queue, body, mandatory=True)
         wanted = before + len(customers)
-        eventually(lambda: self.open() >= wanted, within_s=90, what="they failed for good")
+        eventually(lambda: self.open() >= wanted, within_s=180, what="they failed for good")
         return ids
 
 

@@ -121,7 +121,7 @@ class Shop:
             between()
             page = self._get(path, **query, cursor=page["next_cursor"])
 
-    def decided(self, order_id: str, within_s: float = 20) -> dict[str, Any]:
+    def decided(self, order_id: str, within_s: float = 60) -> dict[str, Any]:
         """An order, once it is decided."""
         eventually(
             lambda: self.order(order_id)["status"] != "pending",

@@ -101,7 +101,7 @@ def test_health_and_the_documents_need_no_key(anybody: httpx.Client, path: str) 
 def test_a_revoked_key_is_refused_within_seconds(system: System) -> None:
     # Given a key that works
     made = system.run("keys", "create", fresh("leaver"), "--scope", "orders:read")
-    key_id, token = made.split()[0], made.split()[-1]
+    key_id, token = made.split()[1].rstrip("."), made.split()[-1]
     with system.client(token) as client:
         assert client.get("/v1/orders").status_code == 200
 
@@ -109,7 +109,7 @@ def test_a_revoked_key_is_refused_within_seconds(system: System) -> None:
         system.run("keys", "revoke", key_id)
 
         # Then
-        eventually(lambda: client.get("/v1/orders").status_code == 401, within_s=8)
+        eventually(lambda: client.get("/v1/orders").status_code == 401)
         problem(client.get("/v1/orders"), 401)
     listed = next(
         line for line in system.run("keys", "list").splitlines() if line.startswith(key_id)
@@ -148,17 +148,17 @@ def remaining(answer: httpx.Response) -> int:
 def test_a_limited_key_is_told_how_much_is_left_and_then_refused(
     system: System, make_key: MakeKey
 ) -> None:
-    with system.client(make_key("orders:read", rate_limit="5/minute")) as client:
+    with system.client(make_key("orders:read", rate_limit="5/hour")) as client:
         answers = [client.get("/v1/orders") for _ in range(7)]
 
     assert [answer.status_code for answer in answers] == [200] * 5 + [429] * 2
     assert [remaining(answer) for answer in answers] == [4, 3, 2, 1, 0, 0, 0]
     for answer in answers:
         assert "q=5" in answer.headers["ratelimit-policy"]
-        assert "w=60" in answer.headers["ratelimit-policy"]
+        assert "w=3600" in answer.headers["ratelimit-policy"]
     for refused in answers[5:]:
         problem(refused, 429, "rate-limited")
-        assert 1 <= int(refused.headers["retry-after"]) <= 60
+        assert 1 <= int(refused.headers["retry-after"]) <= 3600
 
 
 def test_a_limit_ends_by_itself_and_is_no_one_elses(
@@ -167,7 +167,7 @@ def test_a_limit_ends_by_itself_and_is_no_one_elses(
     with system.client(make_key("orders:read", rate_limit="3/2 seconds")) as limited:
         eventually(lambda: limited.get("/v1/orders").status_code == 429)
         assert client.get("/v1/orders").status_code == 200
-        eventually(lambda: limited.get("/v1/orders").status_code == 200, within_s=10)
+        eventually(lambda: limited.get("/v1/orders").status_code == 200)
 
 
 def test_every_answer_to_a_limited_key_carries_its_limit(system: System, make_key: MakeKey) -> None:

@@ -19,7 +19,7 @@ def small(postgres: Postgres, rabbitmq: RabbitMQ) -> Iterator[System]:
     system.prepare()
     system.start()
     yield system
-    system.stop()
+    system.discard()
 
 
 def shed_total(system: System) -> float:

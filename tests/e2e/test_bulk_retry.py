@@ -18,7 +18,7 @@ FAILURES = 12_000
 def hospital(postgres: Postgres, rabbitmq: RabbitMQ) -> Iterator[System]:
     """A worker on a database of its own, full of failures."""
     system = System(postgres, rabbitmq, "bulk")
-    system.run("migrate")
+    system.prepare()
     system.sql(
         "INSERT INTO products VALUES ('BULK', 'Mug', 100, 'EUR', now(), now());"
         "INSERT INTO stock VALUES ('BULK', 'main', 1000000, 0, now())"
@@ -27,7 +27,7 @@ def hospital(postgres: Postgres, rabbitmq: RabbitMQ) -> Iterator[System]:
         system.sql(FAILED_ORDERS, "BULK", FAILURES // 4)
     system.start("worker")
     yield system
-    system.stop()
+    system.discard()
 
 
 def test_a_worker_killed_in_the_middle_puts_nothing_back_twice(hospital: System) -> None:
@@ -52,12 +52,12 @@ def test_a_worker_killed_in_the_middle_puts_nothing_back_twice(hospital: System)
     hospital.start("worker")
 
     # Then it goes on to the end
-    answer = json.loads(asking.communicate(timeout=90)[0])
+    answer = json.loads(asking.communicate(timeout=300)[0])
     assert (answer["status"], answer["done"], answer["skipped"]) == ("applied", FAILURES, 0)
     assert hospital.sql("SELECT DISTINCT state FROM dead_letters") == [("retried",)]
     # and each order is decided once
     eventually(
-        lambda: hospital.sql("SELECT allocated FROM stock") == [(FAILURES,)], within_s=60,
+        lambda: hospital.sql("SELECT allocated FROM stock") == [(FAILURES,)],
         what="all decided",
     )  # fmt: skip
     ((orders, movements, units),) = hospital.sql(

@@ -19,7 +19,7 @@ def deadly(postgres: Postgres, rabbitmq: RabbitMQ) -> Iterator[System]:
     system.prepare()
     system.start("web")
     yield system
-    system.stop()
+    system.discard()
 
 
 def test_an_order_that_kills_its_worker_ends_as_failed_and_its_neighbours_are_decided(
@@ -51,7 +51,7 @@ def test_an_order_that_kills_its_worker_ends_as_failed_and_its_neighbours_are_de
             return len(deadly.sql("SELECT id FROM dead_letters")) == len(doomed)
 
         deadly.start("worker")
-        eventually(settled, within_s=120, what="both are given up")
+        eventually(settled, within_s=240, what="both are given up")
 
         # Then these failed, on record with what happened, and all the others are confirmed
         all_decided(deadly, [*ids, *good, *doomed])

@@ -22,7 +22,7 @@ _addresses = (f"203.0.113.{n}" for n in itertools.count(1))
 def a_browser(base_url: str, **headers: str) -> httpx.Client:
     """A browser at an address of its own, as the router in front tells it."""
     told = {"X-Forwarded-For": next(_addresses), **headers}
-    return httpx.Client(base_url=base_url, headers=told, timeout=20)
+    return httpx.Client(base_url=base_url, headers=told, timeout=60)
 
 
 def sign_in(browser: httpx.Client, key: str, after: str = "") -> httpx.Response:
@@ -140,6 +140,38 @@ def test_attempts_leave_a_line_and_a_count_and_nothing_of_the_key(system: System
     eventually(lambda: re.search(counted, httpx.get(metrics).text))
 
 
+def test_of_two_cookies_neither_counts(browser: httpx.Client, operator: httpx.Client) -> None:
+    """Which one a reader takes differs: one of them may be planted."""
+    ((name, good),) = operator.cookies.items()
+    browser.cookies.clear()
+
+    def status(*cookies: str) -> int:
+        return browser.get("/dashboard", headers={"Cookie": "; ".join(cookies)}).status_code
+
+    assert status(f"{name}={good}", "another=x") == 200
+    assert status(f"{name}={good}", f"{name}=planted") == 303
+    assert status(f"{name}=planted", f"{name}={good}") == 303
+
+
+def test_clients_whose_router_adds_their_ports_are_told_apart(
+    system: System, client: httpx.Client
+) -> None:
+    for n in range(11):
+        with a_browser(system.base_url, **{"X-Forwarded-For": f"198.51.100.{n}:50001"}) as wrong:
+            assert sign_in(wrong, "hf_guess").status_code == 401
+    with a_browser(system.base_url, **{"X-Forwarded-For": "198.51.100.99:50001"}) as right:
+        assert sign_in(right, API_KEY).status_code == 303
+
+    reason = fresh("from-afar")
+    told = {"X-Forwarded-For": "[2001:db8::7]:443"}
+    assert client.post(PAUSE, data={"reason": reason}, headers=told).status_code == 303
+    statement = "SELECT address FROM audit_log WHERE details::text LIKE %s"
+    found = eventually(lambda: system.sql(statement, f"%{reason}%"))
+    client.post(RESUME)
+
+    assert found == [("2001:db8::7",)]
+
+
 def test_a_made_up_address_is_nobody_s_and_breaks_no_command(
     system: System, client: httpx.Client
 ) -> None:
@@ -239,9 +271,9 @@ def test_a_revoked_key_ends_its_sessions_within_seconds(
     sign_in(browser, made.split()[-1])
     assert browser.get("/dashboard").status_code == 200
 
-    system.run("keys", "revoke", made.split()[0])
+    system.run("keys", "revoke", made.split()[1].rstrip("."))
 
-    eventually(lambda: browser.get("/dashboard").status_code == 303, within_s=8)
+    eventually(lambda: browser.get("/dashboard").status_code == 303)
 
 
 def test_the_key_is_in_no_page_and_no_cookie(operator: httpx.Client) -> None:
@@ -293,7 +325,7 @@ def test_a_bearer_key_counts_alone_whatever_cookie_comes_along(
 def test_a_limited_key_is_charged_on_pages_as_elsewhere(
     browser: httpx.Client, make_key: MakeKey
 ) -> None:
-    sign_in(browser, make_key("dashboard:read", rate_limit="3/minute"))
+    sign_in(browser, make_key("dashboard:read", rate_limit="3/hour"))
 
     answers = [browser.get("/dashboard/workers") for _ in range(4)]
 
@@ -313,12 +345,29 @@ def test_the_password_of_a_proxy_in_front_is_no_key(operator: httpx.Client) -> N
         operator.post(PAUSE, data={"reason": "x"}, headers=behind | SAME_ORIGIN).status_code == 403
     )
     assert operator.post(PAUSE, data=form, headers=behind | SAME_ORIGIN).status_code == 303
-    assert operator.post(RESUME, data=form, headers=behind | SAME_ORIGIN).status_code == 303
+    assert (
+        operator.post(RESUME, data={"csrf": form["csrf"]}, headers=behind | SAME_ORIGIN).status_code
+        == 303
+    )
     operator.cookies.clear()
     assert operator.get("/dashboard", headers=behind).status_code == 303
 
 
 # --- forged requests ---
+
+
+@pytest.mark.parametrize("more", ["api_key=x", "nonsense=1", "next=/dashboard&next=/docs"])
+def test_a_form_with_a_repeated_or_an_unknown_field_signs_nobody_in(
+    browser: httpx.Client, more: str
+) -> None:
+    headers = {**SAME_ORIGIN, "Content-Type": "application/x-www-form-urlencoded"}
+
+    answer = browser.post(
+        "/dashboard/sign-in", content=f"api_key={API_KEY}&{more}", headers=headers
+    )
+
+    assert answer.status_code == 422
+    assert "set-cookie" not in answer.headers
 
 
 @pytest.mark.parametrize("page", ["sign-in", "sign-out"])
@@ -376,7 +425,37 @@ def test_an_old_browser_is_known_by_its_origin(operator: httpx.Client, system: S
     form = {"reason": "by an old browser", "csrf": token(operator)}
 
     assert operator.post(PAUSE, data=form, headers=headers).status_code == 303
-    assert operator.post(RESUME, data=form, headers=headers).status_code == 303
+    assert operator.post(RESUME, data={"csrf": form["csrf"]}, headers=headers).status_code == 303
+
+
+def test_a_proxy_that_writes_the_port_into_host_stands_in_nobodys_way(system: System) -> None:
+    behind = {
+        "Host": "shop.example:443", "Origin": "https://shop.example", "X-Forwarded-Proto": "https",
+    }  # fmt: skip
+    with a_browser(system.base_url, **behind) as browser:
+        signed_in = browser.post("/dashboard/sign-in", data={"api_key": API_KEY})
+        assert signed_in.status_code == 303
+        # By hand: this client's jar does not know that the way to the proxy is TLS.
+        browser.headers["Cookie"] = signed_in.headers["Set-Cookie"].partition(";")[0]
+        form = {"reason": "behind a proxy", "csrf": token(browser)}
+
+        assert browser.post(PAUSE, data=form).status_code == 303
+        assert browser.post(RESUME, data={"csrf": form["csrf"]}).status_code == 303
+
+
+def test_a_proxy_that_hides_the_host_is_named(operator: httpx.Client) -> None:
+    form = {"reason": "behind a proxy", "csrf": token(operator)}
+    behind = {"Host": "web:8000", "Origin": "https://shop.example"}
+
+    answer = operator.post(PAUSE, data=form, headers=behind)
+
+    assert answer.status_code == 403
+    for words in (
+        "Origin header is “https://shop.example”",
+        "Host header “web:8000”",
+        "A proxy in front",
+    ):
+        assert words in answer.text
 
 
 def test_a_form_sent_twice_takes_effect_once(operator: httpx.Client) -> None:

@@ -1,11 +1,16 @@
 """The audit log, who may do what, and what may come from outside: at the dashboard."""
 
+import csv
+import io
+from collections.abc import Sequence
+
 import httpx
 import pytest
 
 from tests.e2e.desk import Desk
 from tests.e2e.operators import HOSTILE
 from tests.e2e.shop import fresh
+from tests.seeding import FAILED_ORDERS
 
 
 def test_the_audit_log_is_narrowed_by_who_what_and_when(desk: Desk) -> None:
@@ -42,6 +47,37 @@ def test_readers_see_no_buttons_and_are_refused(desk: Desk) -> None:
         assert answer.status_code == 403
     assert desk.shop.order(order_id)["status"] == "confirmed"
     assert desk.shop.stock(sku) == (5, 1, 4)
+
+
+def test_a_bulk_action_that_others_were_ahead_of_says_what_became_of_each(desk: Desk) -> None:
+    # Given five failures that one page shows, and three of them retried from another one
+    sku = desk.shop.product(50)
+    desk.system.sql(FAILED_ORDERS, sku, 5)
+    ids = desk.system.sql("SELECT id FROM dead_letters WHERE subjects @> ARRAY[%s]", f"sku:{sku}")
+    csrf = dict(desk.operator.look("/dashboard/orders").form("/dashboard/sign-out").fields)["csrf"]
+
+    def settle(verb: str, chosen: Sequence[tuple[int]]) -> str:
+        form = {"scope": "selected", "csrf": csrf, "reason": "noise", "ids": [i for (i,) in chosen]}
+        answer = desk.operator.client.post(f"/dashboard/failures/{verb}", data=form)
+        return str(answer.headers["location"])
+
+    desk.operator.until(settle("retry", ids[:3]), "3 failures retried")
+
+    # When all five are discarded
+    address = settle("discard", ids)
+
+    # Then the page and the log say what became of them
+    others = "3 were retried by someone else meanwhile"
+    desk.operator.until(address, "2 failures discarded", others)
+    (row,) = desk.reader.look("/dashboard/audit", command_id=address.rpartition("/")[2]).rows[1:]
+    assert f"applied to 2 of 5: {others}" in " ".join(row.split())
+    # and the log as a file says the same
+    log = desk.reader.client.get(
+        "/dashboard/audit/export.csv", params={"command_id": address.rpartition("/")[2]}
+    )
+    (entry,) = csv.DictReader(io.StringIO(log.text))
+    assert entry["result"] == "applied"
+    assert entry["outcome"] == f"applied to 2 of 5: {others}"
 
 
 def test_who_is_not_signed_in_is_led_to_the_door_and_back(desk: Desk) -> None:

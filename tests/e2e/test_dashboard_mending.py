@@ -66,7 +66,7 @@ def test_a_retry_of_what_is_not_mended_is_a_failure_of_its_own(scene: Scene) -> 
     done = _retry(scene, first)
 
     assert done.says("Done.", "Put back")
-    eventually(lambda: scene.failure(order_id) > first, within_s=60, what="it failed again")
+    eventually(lambda: scene.failure(order_id) > first, within_s=180, what="it failed again")
     again = scene.operator.look(f"/dashboard/failures/{scene.failure(order_id)}")
     assert again.says("Other failures of the same commands")
     assert f"/dashboard/failures/{first}" in again.links

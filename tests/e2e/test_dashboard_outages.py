@@ -21,7 +21,7 @@ def own(postgres: Postgres, rabbitmq: RabbitMQ) -> Iterator[System]:
     system.prepare()
     system.start()
     yield system
-    system.stop()
+    system.discard()
 
 
 def test_without_the_database_nothing_unknown_is_told_as_known(own: System) -> None:
@@ -39,8 +39,10 @@ def test_without_the_database_nothing_unknown_is_told_as_known(own: System) -> N
         assert "Idempotency-Key" not in orders.text
         assert acted.status == 503
         assert acted.says("The database can't answer now.", "Nothing was changed")
-        # Counts that nobody knows are no zeros.
-        assert resume.answer.text.count('title="unknown">?</span>') == 4
+        # Counts that nobody can ask for stay as they were, and say since when.
+        assert (
+            len(re.findall(r'count-\w+ old" title="as of [^"]+ UTC">0<', resume.answer.text)) == 4
+        )
         assert resume.says("Whether it is paused is unknown")
         assert limit.says("What is in force is unknown")
 
@@ -93,5 +95,6 @@ def test_a_worker_is_alive_by_the_clock_that_stamped_it(own: System) -> None:
         front = Look(client.get("/dashboard"))
 
     (row,) = [row for row in page.rows if "process" in row]
-    assert re.search(r"(now|\d+ s ago)\s*$", row)
+    # Beside it stands the exact time, by that clock too.
+    assert re.search(r"(now|\d+ s ago)\s+\d+\s\w+ [\d:]+\sUTC\s*$", row)
     assert not front.says("No worker is alive")

@@ -10,6 +10,26 @@ from tests.e2e.operators import Look
 from tests.e2e.shop import NOW, fresh, paused_workers
 from web.ids import ORDER, IdMint
 
+#: A fault that passes: the order of one customer can't be written for a while.
+STUCK = """
+CREATE FUNCTION stuck() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+RAISE EXCEPTION 'no clerk is free' USING ERRCODE = 'serialization_failure'; END $$;
+CREATE TRIGGER stuck BEFORE INSERT ON orders FOR EACH ROW WHEN (NEW.customer_id = 'c-stuck')
+EXECUTE FUNCTION stuck();
+"""
+
+#: An order that failed, and could not even be recorded as one that did.
+FAILED = """
+WITH decided AS (
+    INSERT INTO commands (id, kind, status, placed_at, decided_at)
+    VALUES (%s, 'place_order', 'failed', now(), now())
+)
+INSERT INTO dead_letters (message_id, queue, actor, attempts, error_class, error, traceback, body,
+                          command_ids, failed_at, subjects)
+VALUES ('without a row', 'holdfast.orders', 'place_orders', 6, 'AnyError',
+        E'no price\\nCONTEXT:  a function', '', '{}', ARRAY[%s]::uuid[], now(), ARRAY[%s])
+"""
+
 # --- orders ---
 
 
@@ -37,9 +57,44 @@ def test_an_accepted_order_is_pending_until_it_is_decided(desk: Desk) -> None:
         order_id = desk.shop.place((sku, 1), headers=NOW).json()["id"]
         look = desk.operator.look(f"/dashboard/orders/{order_id}")
         assert look.status == 200
-        assert look.says("Accepted, not decided yet", "pending")
+        assert look.says("Accepted, not decided yet", "pending", "Where it waits", "UTC")
+        assert look.says("no worker has tried it")
         assert look.may_do() == []
     desk.operator.until(f"/dashboard/orders/{order_id}", "confirmed", "12.50 EUR")
+
+
+def test_a_pending_order_says_what_is_known_of_it_and_what_stops_it(desk: Desk) -> None:
+    sku = desk.shop.product(5)
+    desk.shop.put_product(sku, name="Kettle, 2 l")
+    desk.system.sql(STUCK)
+    try:
+        order_id = desk.shop.place((sku, 3), customer_id="c-stuck", headers=NOW).json()["id"]
+        path = f"/dashboard/orders/{order_id}"
+        look = desk.reader.until(path, "no clerk is free")
+    finally:
+        desk.system.sql("DROP TRIGGER stuck ON orders; DROP FUNCTION stuck()")
+
+    assert look.says("pending", "c-stuck", sku, "Kettle, 2 l", "holdfast.orders", "Attempts")
+    assert "/dashboard/orders?customer=c-stuck" in look.links
+    assert [link for link in look.links if link.startswith("/dashboard/delayed#m-")]
+    decided = desk.reader.until(path, "Confirmed: stock was allocated")
+    assert not decided.says("Where it waits")
+    assert decided.says("Kettle, 2 l")
+
+
+def test_a_failed_order_without_a_row_leads_to_its_message(desk: Desk) -> None:
+    order_id = IdMint(desk.system.environment["SECRET_KEY"].encode()).new(ORDER)
+    desk.system.sql(FAILED, order_id, order_id, f"order:{order_id}")
+
+    look = desk.reader.look("/dashboard/search", q=order_id)
+
+    assert look.says("failed", "Not recorded", "no price")
+    for words in ("not known yet", "when it is decided", "CONTEXT"):
+        assert not look.says(words)
+    listed = desk.reader.look("/dashboard/failures", q=f"order:{order_id}", view="list")
+    assert listed.says("no price")
+    assert not listed.says("CONTEXT")
+    desk.system.sql("DELETE FROM dead_letters WHERE message_id = 'without a row'")
 
 
 def test_orders_are_found_by_customer_sku_status_and_time(desk: Desk) -> None:
@@ -50,7 +105,8 @@ def test_orders_are_found_by_customer_sku_status_and_time(desk: Desk) -> None:
     def found(**query: str) -> set[str]:
         look = desk.reader.look("/dashboard/orders", **query)
         prefix = "/dashboard/orders/"
-        return {link.removeprefix(prefix) for link in look.links if link.startswith(prefix)}
+        ids = {link.removeprefix(prefix) for link in look.links if link.startswith(prefix)}
+        return {id_ for id_ in ids if not id_.startswith("export.csv")}
 
     assert found(customer=customer) == {*ids, rejected}
     assert found(q=customer) == {*ids, rejected}
@@ -60,8 +116,11 @@ def test_orders_are_found_by_customer_sku_status_and_time(desk: Desk) -> None:
     assert found(customer=customer, after="2099-01-01T00:00") == set()
     assert found(customer=customer, before="2099-01-01T00:00Z") == {*ids, rejected}
     assert desk.reader.look("/dashboard/orders", status="lost").status == 422
+    for query in ({"sku": "a mug"}, {"q": "sku:a mug"}):
+        no_sku = desk.reader.look("/dashboard/orders", **query)
+        assert (no_sku.status, no_sku.says("A SKU has 1 to 64 characters")) == (422, True)
     nobody = desk.reader.look("/dashboard/orders", customer="nobody")
-    assert nobody.says("No order is like that", "see all orders")
+    assert nobody.says("No order matches", "see all orders")
 
 
 def test_the_pages_of_a_list_hold_each_order_once(desk: Desk) -> None:
@@ -99,10 +158,12 @@ def test_an_order_is_moved_along_and_its_whole_story_is_told(desk: Desk) -> None
     assert sorted(look.may_do()) == [move, move]
 
     shipped = desk.operator.submit(look, move)
-    assert shipped.says("Done.", "Mark as delivered", "Take it back")
+    assert shipped.says("Done.", "Mark as delivered", "Record return")
     # What that page showed is out of date now: its button is refused, in words.
     stale = desk.operator.submit(look, move, key=fresh("key"))
-    assert stale.says("Somebody moved it meanwhile; this is how it is now", "Mark as delivered")
+    assert stale.says(
+        "Someone else changed this order. This is its current state", "Mark as delivered"
+    )
     assert not stale.says("If-Match")
     taken_back = Look(
         desk.operator.client.post(
@@ -166,6 +227,33 @@ def test_an_order_is_found_however_its_kind_is_written(desk: Desk) -> None:
     look = desk.reader.look("/dashboard/orders", q=f"Order: {order_id}")
 
     assert look.url.path == f"/dashboard/orders/{order_id}"
+
+
+def test_a_customer_whose_id_ends_in_spaces_is_found_and_nobody_else(desk: Desk) -> None:
+    sku, name = desk.shop.product(50), fresh("customer")
+    ids = {
+        customer: desk.shop.confirmed((sku, 1), customer_id=customer)["id"]
+        for customer in (name, f"{name} ", f"  {name}", "   ")
+    }
+
+    for customer, order_id in ids.items():
+        for query in ({"customer": customer}, {"q": f"customer:{customer}"}):
+            look = desk.reader.look("/dashboard/orders", **query)
+            assert len(look.rows) == 2, query
+            assert f"/dashboard/orders/{order_id}" in look.links
+    # What the page shows leads there again, with its spaces in sight
+    assert f"/dashboard/orders?customer={name}%20" in desk.reader.look(
+        "/dashboard/orders", customer=f"{name} "
+    ).links  # fmt: skip
+    page = desk.reader.look(f"/dashboard/orders/{ids[f'  {name}']}").answer.text
+    assert '<span class="space" title="2 spaces">  </span>' in page
+    found = desk.reader.look("/dashboard/search", q=f"  {name}")
+    assert f"/dashboard/orders?customer=%20%20{name}" in found.links
+    assert f"/dashboard/orders?customer={name}" in found.links
+    # Who wrote one too many is told
+    nobody = desk.reader.look("/dashboard/orders", customer=f" {name}")
+    assert nobody.says("No order matches", "with the spaces you typed")
+    assert f"/dashboard/orders?customer={name}" in nobody.links
 
 
 def test_a_double_click_acts_once(desk: Desk) -> None:
@@ -257,6 +345,8 @@ def test_a_product_shows_its_level_its_ledger_and_a_chart(desk: Desk) -> None:
         ("9999999999", "found", "A whole number"),
         ("5", "", "Why?"),
         ("5", "theft", "Why?"),
+        ("5", "lost", "received, returned, found, correction"),
+        ("-1", "received", "damaged, lost, correction"),
     ],
 )
 def test_an_adjustment_that_makes_no_sense_is_told_beside_its_field(
@@ -272,7 +362,7 @@ def test_an_adjustment_that_makes_no_sense_is_told_beside_its_field(
     assert again.says(said)
     kept = dict(again.form(action).fields)
     assert kept["delta"] == delta
-    assert kept.get("reason", "") == (reason if reason == "found" else "")
+    assert kept.get("reason", "") == ("" if reason == "theft" else reason)
     assert desk.shop.stock(sku) == (5, 0, 5)
 
 

@@ -112,7 +112,7 @@ def test_an_order_that_breaks_a_rule_is_refused_and_told_where(
         assert pointers(problem(in_batch, 422))[0].startswith(f"/orders/1{pointer}")
 
 
-@pytest.mark.parametrize("body", ["[]", "5", "null", '"x"', "true", "{}"])
+@pytest.mark.parametrize("body", ["[]", "5", "null", '"x"', "true"])
 @pytest.mark.parametrize(
     ("method", "path"),
     [
@@ -135,7 +135,7 @@ def test_a_member_that_is_missing_is_named(client: httpx.Client, missing: str) -
 
     document = problem(client.post("/v1/orders", json=order), 422)
 
-    assert missing in str(document["errors"])
+    assert document["errors"] == [{"pointer": f"/{missing}", "detail": "is missing"}]
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_an_address_that_is_too_long_is_refused(client: httpx.Client) -> None:
 def test_what_is_not_http_is_refused_and_nobody_else_notices(
     system: System, client: httpx.Client, raw: bytes
 ) -> None:
-    with socket.create_connection(("127.0.0.1", system.port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", system.port), timeout=60) as connection:
         connection.sendall(raw)
         connection.shutdown(socket.SHUT_WR)
         answer = b"".join(iter(lambda: connection.recv(4096), b""))

@@ -155,7 +155,7 @@ def test_odd_messages_come_to_an_end_and_good_ones_are_decided(fuzzed: System) -
         shop.confirmed((sku, 1))
 
         try:
-            eventually(lambda: not left(fuzzed, sent), within_s=60)
+            eventually(lambda: not left(fuzzed, sent), within_s=180)
         finally:
             assert left(fuzzed, sent) == []  # says which
     assert fuzzed.exit_code("worker") is None

@@ -28,7 +28,7 @@ WAITING: Headers = [*JSON, (b"Prefer", b"wait=10")]
 #: Parameters of the lists, but for their cursors.
 LISTS = {
     "/v1/orders": (
-        "status", "customer_id", "sku", "placed_after", "placed_before", "limit",
+        "status", "customer_id", "sku", "placed_after", "placed_before", "updated_after", "limit",
     ),
     "/v1/inventory": ("prefix", "available_below", "limit"),
     "/v1/inventory/{sku}/movements": ("limit",),
@@ -87,7 +87,7 @@ class Door:
         """Every change that was taken says under which id, whatever came of it."""
         if "location" in answer.headers:
             self.taken.add(answer.headers["location"].rpartition("/")[2])
-        elif answer.status_code == 202:
+        elif answer.request.url.path == "/v1/order-batches" and answer.is_success:
             answer.read()
             self.taken |= {order["id"] for order in answer.json()["orders"]}
 

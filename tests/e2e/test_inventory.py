@@ -6,8 +6,20 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conftest import eventually
-from tests.e2e.shop import NOW, WAIT, Shop, fresh, pointers, problem
+from actors.commands import ON_HAND_MAX
+from tests.conftest import System, eventually
+from tests.e2e.raw import request, say
+from tests.e2e.shop import (
+    NOW,
+    WAIT,
+    Shop,
+    an_order,
+    fresh,
+    paused_workers,
+    pointers,
+    problem,
+)
+from web.types import ADDRESSABLE_RULE
 
 
 def test_a_new_product_starts_with_no_stock(shop: Shop) -> None:
@@ -70,27 +82,98 @@ def test_a_product_that_breaks_a_rule_is_refused(
     problem(shop.client.get(f"/v1/inventory/{sku}"), 404)
 
 
+@pytest.mark.parametrize("dots", [".", "..", "%2e", "%2E.", "%2e%2E"])
+def test_bare_dots_are_no_sku_for_clients_take_them_out_of_addresses(
+    system: System, shop: Shop, dots: str
+) -> None:
+    product = b'{"name": "Mug", "unit_price": 1, "currency": "EUR"}'
+    length = b"Content-Length: %d" % len(product)
+    ask = request(
+        f"/v1/products/{dots}", b"Content-Type: application/json", length, b"Connection: close",
+        method="PUT", body=product,
+    )  # fmt: skip
+
+    assert say(system, ask).statuses == [422]
+    for order in (an_order((".", 1)), an_order(("MUG-01", 1), ("..", 1))):
+        last = f"/lines/{len(order['lines']) - 1}/sku"
+        alone = shop.client.post("/v1/orders", json=order)
+        batch = shop.client.post("/v1/order-batches", json={"orders": [order]})
+        assert pointers(problem(alone, 422)) == [last]
+        assert pointers(problem(batch, 422)) == [f"/orders/0{last}"]
+
+
+@pytest.mark.parametrize("currency", ["ABC", "XXX", "XTS", "XAU", "XDR", "HRK", "DEM"])
+def test_what_is_no_active_currency_of_iso_4217_is_no_price(shop: Shop, currency: str) -> None:
+    answer = shop.put_product(fresh(), currency=currency)
+
+    assert pointers(problem(answer, 422, "invalid-request")) == ["/currency"]
+
+
 @pytest.mark.parametrize("sku", ["a%20b", "%C3%A9", "x" * 65, "a%00", "a%0a", "a%2Fb"])
 def test_a_sku_that_breaks_a_rule_is_refused(shop: Shop, sku: str) -> None:
     for answer in (shop.put_product(sku), shop.adjust(sku, 1), shop.reduce(sku, 1)):
         assert answer.status_code in (404, 422)
-        problem(answer, answer.status_code)
+        document = problem(answer, answer.status_code)
+        if answer.status_code == 422:
+            # In the words of a body that has such a SKU
+            assert document["errors"] == [
+                {"parameter": "sku", "detail": f"must be {ADDRESSABLE_RULE}"}
+            ]
 
 
-@pytest.mark.parametrize(
-    "reason", ["received", "returned", "damaged", "lost", "found", "correction"]
-)
-def test_stock_goes_up_and_down_for_every_reason(shop: Shop, reason: str) -> None:
+ADDING = ["received", "returned", "found", "correction"]
+TAKING = ["damaged", "lost", "correction"]
+
+
+@pytest.mark.parametrize("reason", sorted({*ADDING, *TAKING}))
+def test_stock_goes_up_and_down_for_the_reasons_that_fit(shop: Shop, reason: str) -> None:
     sku = shop.product(10)
 
     up, down, off = (
         shop.adjust(sku, 5, reason), shop.adjust(sku, -2, reason), shop.reduce(sku, 3, reason),
     )  # fmt: skip
 
-    assert [answer.status_code for answer in (up, down, off)] == [200] * 3
-    assert up.json()["on_hand"] == 15
-    assert shop.stock(sku) == (10, 0, 10)
+    assert up.status_code == (200 if reason in ADDING else 422)
+    assert [down.status_code, off.status_code] == [200 if reason in TAKING else 422] * 2
+    on_hand = 10 + 5 * (reason in ADDING) - 5 * (reason in TAKING)
+    assert shop.stock(sku) == (on_hand, 0, on_hand)
     assert {movement["reason"] for movement in shop.movements(sku)} == {"received", reason}
+
+
+def test_a_reason_of_the_other_direction_is_told_which_ones_fit(shop: Shop) -> None:
+    sku = shop.product(10)
+
+    for answer, fit in (
+        (shop.reduce(sku, 1, "received"), TAKING), (shop.adjust(sku, -1, "found"), TAKING),
+        (shop.adjust(sku, 1, "lost"), ADDING),
+    ):  # fmt: skip
+        (error,) = problem(answer, 422, "invalid-request")["errors"]
+        assert error["pointer"] == "/reason"
+        assert f"one of {', '.join(fit)} to" in error["detail"]
+
+
+#: As much as a million deliveries of the largest size.
+FILL = """
+WITH delivery AS (
+    INSERT INTO stock_movements
+        (at, sku, location, on_hand_delta, allocated_delta, reason, command_id)
+    VALUES (now(), %s, 'main', %s, 0, 'received', gen_random_uuid()) RETURNING *
+)
+UPDATE stock SET on_hand = on_hand + on_hand_delta FROM delivery WHERE stock.sku = delivery.sku
+"""
+
+
+def test_more_units_than_can_be_counted_are_a_problem_of_their_own(
+    system: System, shop: Shop
+) -> None:
+    sku = shop.product(1)
+    system.sql(FILL, sku, ON_HAND_MAX - 1)
+
+    refusal = problem(shop.adjust(sku, 1), 409, "stock-limit")
+
+    assert (refusal["on_hand"], refusal["on_hand_max"]) == (ON_HAND_MAX, ON_HAND_MAX)
+    assert shop.reduce(sku, 2).status_code == 200
+    assert shop.adjust(sku, 2).status_code == 200
 
 
 def test_stock_is_never_taken_below_what_is_allocated(shop: Shop) -> None:
@@ -137,6 +220,7 @@ def test_the_stock_of_an_unknown_product_cannot_change(shop: Shop) -> None:
         ("reductions", {"quantity": -1, "reason": "lost"}, "/quantity"),
         ("reductions", {"quantity": False, "reason": "lost"}, "/quantity"),
         ("reductions", {"quantity": 1.0, "reason": "lost"}, "/quantity"),
+        ("reductions", {"quantity": 1_000_001, "reason": "lost"}, "/quantity"),
         ("reductions", {"quantity": 1, "reason": "sold"}, "/reason"),
         ("reductions", {"quantity": 1, "reason": "lost", "delta": 1}, "/delta"),
     ],
@@ -291,6 +375,18 @@ def test_a_change_can_be_followed_by_its_command(shop: Shop, kind: str) -> None:
     assert command["links"]["self"] == address
 
 
+def test_a_change_that_waits_is_pending_and_its_kind_not_known(system: System, shop: Shop) -> None:
+    sku = shop.product(5)
+    with paused_workers(system):
+        command_id = shop.reduce(sku, 1, headers=NOW).json()["id"]
+
+        command = shop.command(command_id)
+
+    assert (command["status"], command["kind"], command["problem"]) == ("pending", None, None)
+    eventually(lambda: shop.command(command_id)["status"] == "applied")
+    assert shop.command(command_id)["kind"] == "adjust_stock"
+
+
 def test_a_refused_change_tells_why(shop: Shop) -> None:
     sku = shop.product(5)
     command_id = shop.reduce(sku, 6, headers=NOW).json()["id"]
@@ -299,5 +395,6 @@ def test_a_refused_change_tells_why(shop: Shop) -> None:
 
     refused = shop.command(command_id)["problem"]
     assert refused["type"] == "/problems/insufficient-stock"
+    assert refused["status"] == 409
     assert refused["title"]
     assert refused["detail"]

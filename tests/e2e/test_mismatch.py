@@ -24,7 +24,7 @@ def system(postgres: Postgres, rabbitmq: RabbitMQ) -> Iterator[System]:
         connection.channel().queue_declare(ORDERS, durable=True)
     system.prepare()
     yield system
-    system.stop()
+    system.discard()
 
 
 def connect(system: System) -> pika.BlockingConnection:

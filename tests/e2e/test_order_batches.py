@@ -5,7 +5,15 @@ from typing import Any
 import pytest
 
 from tests.conftest import System
-from tests.e2e.shop import Shop, all_decided, an_order, fresh, pointers, problem
+from tests.e2e.shop import (
+    Shop,
+    all_decided,
+    an_order,
+    fresh,
+    paused_workers,
+    pointers,
+    problem,
+)
 
 
 def post(shop: Shop, *orders: Any, **headers: str) -> Any:
@@ -115,7 +123,8 @@ def test_an_order_is_known_by_its_own_key_in_a_batch_and_alone(shop: Shop) -> No
     first, again = (post(shop, *batch).json()["orders"] for _ in range(2))
 
     # Then it is the same order
-    assert first == again
+    assert [order["id"] for order in first] == [order["id"] for order in again]
+    assert first[0]["status"] == "confirmed"
     assert first[0]["id"] == alone["id"]
     assert shop.decided(first[1]["id"])["status"] == "confirmed"
     assert shop.stock(sku) == (10, 2, 8)
@@ -147,12 +156,14 @@ def test_a_key_of_the_batch_makes_it_one_batch(system: System, shop: Shop) -> No
     # When it is sent twice, and once more after it is decided
     first = post(shop, *orders, Idempotency_Key=key).json()
     second = post(shop, *orders, Idempotency_Key=key).json()
-    all_decided(system, [order["id"] for order in first["orders"]])
+    ids = [order["id"] for order in first["orders"]]
+    all_decided(system, ids)
     third = post(shop, *orders, Idempotency_Key=key)
 
     # Then
-    assert first["orders"] == second["orders"]
-    assert [o["id"] for o in third.json()["orders"]] == [o["id"] for o in first["orders"]]
+    assert [order["id"] for order in second["orders"]] == ids
+    assert [order["id"] for order in third.json()["orders"]] == ids
+    assert {order["status"] for order in third.json()["orders"]} == {"confirmed"}
     assert third.headers["idempotent-replayed"] == "true"
     assert shop.stock(sku) == (100, 3, 97)
 
@@ -191,3 +202,42 @@ def test_every_bad_order_of_a_batch_is_named(shop: Shop) -> None:
     document = problem(post(shop, *orders), 422, "invalid-request")
 
     assert pointers(document) == ["/orders/1/lines/0/quantity", "/orders/3/colour"]
+
+
+def test_a_batch_that_waits_answers_with_each_outcome(shop: Shop) -> None:
+    sku = shop.product(1)
+    orders = [an_order((sku, 1)), an_order((sku, 1)), an_order((fresh("no"), 1))]
+
+    answer = post(shop, *orders, Prefer="wait=20")
+
+    assert (answer.status_code, answer.headers["preference-applied"]) == (200, "wait=20")
+    views = answer.json()["orders"]
+    assert [view["status"] for view in views] == ["confirmed", "rejected", "rejected"]
+    placed, short, unknown = views
+    assert placed["order"] == shop.order(placed["id"])
+    assert short["problem"] == {**shop.order(short["id"])["rejection"], "status": 409}
+    assert unknown["problem"]["type"] == "/problems/unknown-sku"
+    assert "problem" not in placed
+    assert "order" not in short
+    assert {view["links"]["self"] for view in views} == {f"/v1/orders/{v['id']}" for v in views}
+
+
+def test_a_batch_that_is_not_decided_in_time_is_accepted(system: System, shop: Shop) -> None:
+    sku = shop.product(2)
+    with paused_workers(system):
+        answer = post(shop, *[an_order((sku, 1))] * 2, Prefer="wait=0")
+
+    assert (answer.status_code, answer.headers["preference-applied"]) == (202, "wait=0")
+    views = answer.json()["orders"]
+    assert [view["status"] for view in views] == ["pending", "pending"]
+    assert all("order" not in view and "problem" not in view for view in views)
+    all_decided(system, [view["id"] for view in views])
+
+
+def test_the_largest_batch_can_be_waited_for(shop: Shop) -> None:
+    sku = shop.product(300)
+
+    views = post(shop, *[an_order((sku, 1))] * 500, Prefer="wait=30").json()["orders"]
+
+    statuses = [view["status"] for view in views]
+    assert (statuses.count("confirmed"), statuses.count("rejected")) == (300, 200)

@@ -125,6 +125,9 @@ def test_a_fresh_etag_lets_a_move_through_and_a_stale_one_does_not(shop: Shop) -
     assert shop.move(order_id, "delivered", headers={**wait, "If-Match": fresh_tag}).is_success
     assert shop.order(order_id)["status"] == "delivered"
 
+    # And any version is as good as another for `*`
+    assert shop.move(order_id, "returned", headers={**wait, "If-Match": "*"}).is_success
+
 
 def test_of_two_moves_with_the_same_etag_one_is_made(system: System, shop: Shop) -> None:
     order_id = an_order_that_is(shop, "confirmed", shop.product(2))

@@ -2,9 +2,11 @@
 
 import os
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
+import holdfast
 from tests.conftest import CHECKOUT, System
 
 
@@ -33,3 +35,17 @@ def test_the_session_in_the_readme_works_as_pasted(system: System, tmp_path: Pat
     assert '"type":"order.shipped"' in shell.stdout
     assert '"on_hand":3,"allocated":0,"available":3' in shell.stdout
     assert '"/problems/insufficient-stock"' in shell.stdout
+    # Each answer is on a line of its own.
+    assert "}{" not in shell.stdout
+    assert shell.stdout.endswith("}\n")
+
+
+def test_the_commands_in_the_readme_can_be_pasted() -> None:
+    text = (CHECKOUT / "README.md").read_text().partition("## Operating it")[2]
+    commands = re.findall(r"^    (holdfast .*)$", text, re.MULTILINE)
+
+    assert len(commands) > 10
+    for command in commands:
+        arguments = shlex.split(command, comments=True)[1:]
+        parser = holdfast._parser()
+        parser.parse_args(["1" if word == "ID" else word for word in arguments])

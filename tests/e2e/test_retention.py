@@ -28,7 +28,7 @@ def old(
     system.prepare()
     system.start()
     yield system
-    system.stop()
+    system.discard()
 
 
 def make_older(system: System, months: int) -> None:

@@ -162,7 +162,7 @@ def test_workers_that_go_in_the_middle_of_a_load_lose_nothing(
 
     # When all workers go, and orders still come in
     try:
-        assert running.wait(30)
+        assert running.wait(60)
         if how == "kill -9":
             system.kill("worker")
         else:
@@ -220,7 +220,7 @@ def test_a_front_door_that_restarts_under_load_loses_no_order_it_accepted(
 
     # When the web process is told to go in the middle, and comes back
     try:
-        assert running.wait(30)
+        assert running.wait(60)
         system.stop("web")
     finally:
         load.join()

@@ -3,9 +3,7 @@
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from subprocess import Popen
 
 import httpx
@@ -14,7 +12,7 @@ import pytest
 from actors.commands import ROUTES
 from deploy.local import ports, processes
 from deploy.local.processes import Program
-from tests.conftest import CHECKOUT, ROOT, System, eventually
+from tests.conftest import CHECKOUT, ROOT, TEMPORARY, System, eventually
 from tests.e2e.shop import Shop
 from tests.scraping import Samples, samples
 
@@ -79,7 +77,7 @@ def test_processes_of_a_group_share_a_port_and_leave_nothing_behind(
     process, program, port = group
     eventually(lambda: read(port, "holdfast_worker_processes") == 2)
     assert read(port, "holdfast_worker_threads") == 2
-    (folder,) = Path(tempfile.gettempdir()).glob(f"holdfast-worker-{os.getuid()}-{process.pid}-*")
+    (folder,) = TEMPORARY.glob(f"holdfast-worker-{os.getuid()}-{process.pid}-*")
     pids = {json.loads(file.read_bytes())["pid"] for file in folder.glob("*.json")}
     assert {pid for (pid,) in system.sql("SELECT pid FROM workers")} >= pids
 
@@ -112,7 +110,7 @@ def test_the_clock_tells_of_the_queues_and_the_workers_and_stops_in_order(
     process, program = clock
     port = system.metrics_ports["clock"]
     # A worker that another test has killed counts for 15 s more, and is looked for every 10 s.
-    eventually(lambda: read(port, "holdfast_workers") == 1, within_s=40, what="one worker")
+    eventually(lambda: read(port, "holdfast_workers") == 1, what="one worker")
 
     for route in ROUTES.values():
         consumers = read(port, "holdfast_queue_consumers", queue_name=route.queue)

@@ -38,7 +38,7 @@ def test_a_failure_is_recorded_while_a_duplicate_is_decided(workshop: Workshop) 
             # It waits for the command; whatever it has of the log by now, this one needs.
             eventually(lambda: rows("SELECT 1 FROM pg_locks WHERE NOT granted"))
             audit.note([command])
-        recording.result(20)
+        recording.result(60)
 
     assert outcomes([command]) == ["applied"]
     assert rows("SELECT command_id::text FROM audit_log") == [(command.id,)]

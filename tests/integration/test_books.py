@@ -275,7 +275,7 @@ def in_threads(number: int, run: Any) -> None:
     def one(n: int) -> None:
         try:
             rows("SELECT 'connected'")
-            begin.wait(10)
+            begin.wait(60)
             run(n)
         except Exception as error:
             errors.append(error)

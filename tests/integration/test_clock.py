@@ -7,21 +7,27 @@ from typing import Any
 
 import httpx
 import msgspec
+import peewee
 import psycopg2
 import pytest
+from dramatiq.common import xq_name
 
 from actors import clock as clock_module
 from actors.clock import Clock, Job
+from actors.clock_metrics import health
 from actors.inventory import adjust_stock
 from actors.orders import place_orders
+from actors.queues import QueueInspector
 from config import settings
 from deploy.local import ports
+from deploy.local.servers import Postgres
 from models import database as db
 from models import housekeeping
-from models.queries import controls, queue_stats, reconciliation
+from models.queries import clocks, controls, locks, queue_stats, reconciliation
 from tests.conftest import eventually
 from tests.integration.history import age, drop_partitions, make_partitions, tables_of
 from tests.integration.history import name as month
+from tests.integration.test_put_backs import refusing
 from tests.integration.workshop import (
     Workshop,
     apply,
@@ -110,6 +116,33 @@ def test_what_the_clock_sees_is_there_for_prometheus_and_for_charts(
         assert (point.ready, point.consumers) == (1, 0)
 
 
+def test_what_a_clock_holds_for_it_cannot_be_recorded_is_shown_as_dead(
+    workshop: Workshop, start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clock_module, "SAMPLE_EVERY_S", 0.2)
+    monkeypatch.setattr(clock_module, "TRY_AGAIN_S", 0.2)
+    monkeypatch.setattr("actors.dropped.TRY_AGAIN_S", 0.2)
+    inspector = QueueInspector(
+        msgspec.structs.replace(settings(), rabbitmq_url=workshop.rabbitmq.url)
+    )
+    workshop.broker.declare_queue(QUEUE, ensure=True)
+    # Two clocks: one works, either may hold it
+    ports = [start()[1] for _ in range(2)]
+    with refusing("dead_letters"):
+        with workshop.connect() as connection:
+            connection.channel().basic_publish("", xq_name(QUEUE), b"by hand")
+
+        eventually(lambda: clocks.lately().held == {QUEUE: 1})
+        assert inspector.inspect()[QUEUE].dead == 1
+        dead = {"queue_name": QUEUE, "state": "dead"}
+        eventually(
+            lambda: 1 in [one(scrape(port), "holdfast_queue_messages", **dead) for port in ports]
+        )
+
+    eventually(lambda: inspector.inspect()[QUEUE].dead == 0)
+    inspector.close()
+
+
 def test_a_sample_keeps_the_most_that_was_seen_in_its_time(database: None) -> None:
     for ready in (1, 7, 3):
         queue_stats.record([queue_stats.QueueSample("q", ready, 0, 0, 1, None)])
@@ -139,7 +172,7 @@ def test_a_second_clock_stands_by_until_the_first_is_gone(
 ) -> None:
     monkeypatch.setattr(clock_module, "TRY_AGAIN_S", 0.1)
     with psycopg2.connect(settings().database_url) as first, first.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_lock(%s)", (housekeeping.CLOCK_LOCK,))
+        cursor.execute("SELECT pg_advisory_lock(hashtext(current_schema()), %s)", (locks.CLOCK,))
         _, port = start()
         found = eventually(lambda: scrape(port))
         assert found == {("holdfast_clock_active", frozenset()): 0}
@@ -180,7 +213,7 @@ def test_what_is_due_waits_for_the_right_that_went_with_the_connection(database:
     def counts() -> None:
         rights.append(
             rows("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' "
-                 "AND objid = %s AND pid = pg_backend_pid()", housekeeping.CLOCK_LOCK)
+                 "AND objid = %s AND pid = pg_backend_pid()", locks.CLOCK)
         )  # fmt: skip
 
     clock._jobs = [Job("sample", 60.0, breaks, 0.0), Job("survey", 60.0, counts, 0.0)]
@@ -307,3 +340,42 @@ def test_the_clock_keeps_everything_unless_it_is_told_not_to(
     assert eventually(lambda: [job.name for job in clock._jobs]) == [
         "housekeeping", "sample", "survey", "reconcile",
     ]  # fmt: skip
+
+
+def test_the_clock_tells_a_read_only_database(database: None, postgres: Postgres) -> None:
+    clock = Clock(settings())
+    assert clock._has_the_right()
+    assert (health(clock.seen)["status"], health(clock.seen)["reasons"]) == ("ok", ["it stands by"])
+
+    postgres.query("ALTER DATABASE holdfast SET default_transaction_read_only = on")
+    db.discard_connection()
+    try:
+        clock._work()
+        told = health(clock.seen)
+    finally:
+        postgres.query("ALTER DATABASE holdfast RESET default_transaction_read_only")
+        db.discard_connection()
+
+    assert told["status"] == "degraded"
+    assert told["reasons"] == ["the database is read-only, so nothing can be decided"]
+    clock._has_the_right()
+    assert not clock.seen.read_only
+
+
+def test_the_clock_makes_a_month_that_is_missing_or_tells_it(database: None) -> None:
+    clock = Clock(settings())
+    ((now,),) = rows("SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY_MM')")
+    db.execute(f"DROP TABLE orders_{now}")
+    clock.survey()
+    assert clock.seen.missing == []
+
+    db.execute(f"DROP TABLE orders_{now}; CREATE TABLE orders_{now} ()")
+    with pytest.raises(peewee.ProgrammingError):
+        clock.survey()
+    told = health(clock.seen)
+    assert told["status"] == "degraded"
+    assert told["reasons"] == [f"partitions are missing: orders_{now}"]
+
+    db.execute(f"DROP TABLE orders_{now}")
+    clock.survey()
+    assert clock.seen.missing == []

@@ -66,7 +66,7 @@ class Gatekeeper:
 
     def __call__(self, commands: msgspec.Raw) -> None:
         self.begun.append(bytes(commands))
-        assert self.may_end.wait(20)
+        assert self.may_end.wait(60)
 
 
 # --- pausing ---
@@ -95,10 +95,8 @@ def test_a_paused_queue_gives_back_what_was_fetched_and_finishes_what_runs(
     assert len(work.begun) == 1
 
     # And when it is resumed, the rest is done, each once
-    resumed_at = time.monotonic()
     resume(queue)
     eventually(lambda: len(work.begun) == 6)
-    assert time.monotonic() - resumed_at < 3
     assert len(set(work.begun)) == 6
     workshop.eventually_empty(queue)
 
@@ -118,6 +116,7 @@ def test_a_worker_that_starts_while_a_queue_is_paused_takes_nothing_of_it(
     assert consumers_of(workshop, ORDERS) == 0
     assert outcomes([placed]) == [None]
     assert operated(ResumeQueue(ORDERS)) == "applied"
+    assert list(switches.freed()) == [f"queue:{ORDERS}"]
     eventually(lambda: orders_now([placed]) == ["confirmed"])
 
 
@@ -139,9 +138,9 @@ def test_a_pause_longer_than_the_heartbeat_keeps_the_connection(workshop: Worksh
     pause(queue)
     eventually(lambda: consumers_of(workshop, queue) == 0)
 
-    # When three times that has passed
+    # When that has passed
     paused_at = time.monotonic()
-    eventually(lambda: time.monotonic() - paused_at > 6)
+    eventually(lambda: time.monotonic() - paused_at > 2.5)
 
     # Then it is the same connection, and good
     workshop.broker.enqueue(for_actor(actor, "x"))
@@ -174,7 +173,7 @@ def test_operations_go_on_while_all_else_is_paused(workshop: Workshop) -> None:
     workshop.broker.enqueue(for_actor(operate_actor(workshop), resumed))
 
     eventually(lambda: outcomes([resumed]) == ["applied"])
-    eventually(lambda: orders_now([placed]) == ["confirmed"], within_s=3)
+    eventually(lambda: orders_now([placed]) == ["confirmed"])
 
 
 def operate_actor(workshop: Workshop) -> Any:
@@ -305,4 +304,5 @@ def test_a_limit_is_set_and_removed_by_an_operation(workshop: Workshop) -> None:
 
     assert operated(SetRateLimit("place_orders", None)) == "applied"
 
+    assert list(switches.freed()) == ["actor:place_orders"]
     assert controls.rate_limit("place_orders") is None

@@ -10,11 +10,13 @@ import pytest
 from dramatiq.broker import MessageProxy
 
 from actors.crashes import DEATHS_MAX, Crashes, NotAlone, SharedOrAlone
+from actors.put_backs import put_backs
 from actors.stats import Stats
 from models import database as db
 from models import housekeeping
 from models.queries import attempts
 from tests.conftest import eventually
+from tests.integration.test_put_backs import refusing
 from tests.integration.workshop import (
     Workshop,
     dead_letters,
@@ -194,6 +196,25 @@ def test_a_single_command_that_died_often_enough_is_given_up_without_another_try
     assert f"{DEATHS_MAX} times this message ran with nothing beside it" in error
 
 
+def test_what_was_given_up_and_can_not_be_recorded_does_not_run_again(
+    workshop: Workshop, work: Work
+) -> None:
+    put_backs.forgive()
+    actor = declare(workshop.broker, work, new_queue())
+    deadly = for_actor(actor, "deadly")
+    died(deadly, alone=DEATHS_MAX)
+    comes_again(workshop, actor, deadly)
+    with refusing("dead_letters"):
+        workshop.start(actor.queue_name)
+        # By way of the delay queue it comes as if for the first time.
+        eventually(lambda: work.ran or any(each.count > 2 for each in put_backs.longest()))
+        assert work.ran == []
+
+    ((_, _, error_class, _, _),) = eventually(dead_letters)
+    workshop.eventually_empty(actor.queue_name)
+    assert (error_class, work.ran) == ("WorkerDied", [])
+
+
 def test_a_batch_that_died_once_is_split(workshop: Workshop, work: Work) -> None:
     actor = declare(workshop.broker, work, new_queue())
     batch = for_actor(actor, "a", "b", "c")
@@ -246,7 +267,7 @@ def test_beside_one_that_hangs_a_suspect_goes_back_uncounted_and_the_others_go_o
     hanging, actor = (declare(workshop.broker, run, new_queue()) for run in (hang, work))
     workshop.broker.enqueue(for_actor(hanging, "hangs"))
     workshop.start(hanging.queue_name)
-    hangs.wait(20)
+    hangs.wait(60)
     suspect = for_actor(actor, "suspect")
     died(suspect, alone=1)
     comes_again(workshop, actor, suspect)
@@ -304,7 +325,7 @@ def test_who_waits_to_be_alone_goes_before_those_who_come_later(process: SharedO
     def first() -> None:
         with process.shared():
             entered.set()
-            leave.wait(20)
+            leave.wait(60)
             order.append("first")
 
     def alone() -> None:
@@ -317,13 +338,13 @@ def test_who_waits_to_be_alone_goes_before_those_who_come_later(process: SharedO
 
     threads = [Thread(target=run) for run in (first, alone, later)]
     threads[0].start()
-    entered.wait(20)
+    entered.wait(60)
     threads[1].start()
     eventually(lambda: process._wanted_alone)
     threads[2].start()
     leave.set()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
 
     assert order == ["first", "alone", "later"]
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from actors.dead_letters import FAILURE
 from models import database as db
-from models.queries import dead_letters, inbox
+from models import housekeeping
+from models.queries import dead_letters, inbox, reads
 from models.queries.inbox import Received
 from models.rules.refusals import Refusal, refuse
 from tests.conftest import eventually
@@ -96,7 +97,7 @@ def test_of_two_transactions_that_claim_at_once_the_second_waits_for_the_first(
             with db.transaction():
                 inbox.claim(KIND, batch)
                 claimed.set()
-                assert may_end.wait(10)
+                assert may_end.wait(60)
                 if not first_commits:
                     raise ZeroDivisionError
         except ZeroDivisionError:
@@ -105,7 +106,7 @@ def test_of_two_transactions_that_claim_at_once_the_second_waits_for_the_first(
             db.discard_connection()
 
     def second() -> None:
-        assert claimed.wait(10)
+        assert claimed.wait(60)
         second_got.append(claim(*reversed(batch)))
         db.discard_connection()
 
@@ -119,7 +120,7 @@ def test_of_two_transactions_that_claim_at_once_the_second_waits_for_the_first(
     assert second_got == []
     may_end.set()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
 
     assert second_got == [set() if first_commits else {command.id for command in batch}]
 
@@ -262,3 +263,14 @@ def test_any_document_comes_back_from_jsonb_as_it_went(
     )
 
     assert found == [(document,)]
+
+
+def test_a_key_is_remembered_for_longer_than_30_days(database: None) -> None:
+    use = reads.KeyUse("0" * 32, "1" * 32, new_id())
+    reads.remember_keys([use])
+    db.execute("UPDATE idempotency_keys SET seen_at = now() - interval '31 days'")
+
+    housekeeping.run_once(1)
+
+    (recall,) = reads.remember_keys([use._replace(fingerprint="2" * 32)])
+    assert recall.fingerprint == use.fingerprint

@@ -43,7 +43,7 @@ class Runs:
             self._at_once += 1
             self.at_once_max = max(self.at_once_max, self._at_once)
         try:
-            assert self.may_end.wait(10)
+            assert self.may_end.wait(60)
             if self.failures_left:
                 self.failures_left -= 1
                 raise ValueError("a bug")
@@ -118,7 +118,10 @@ def test_a_concurrency_limit_holds_over_two_workers(workshop: Workshop) -> None:
     assert looks.delayed == []
 
 
-def test_a_slot_that_comes_free_is_taken_at_once(workshop: Workshop) -> None:
+def test_a_slot_that_comes_free_is_taken_at_once(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.limits.SLOT_POLL_MS", 1_000)
     work = Runs("quick")
     work.may_end.set()
     actor = declare(workshop.broker, work, new_queue(), concurrency=1)
@@ -129,8 +132,8 @@ def test_a_slot_that_comes_free_is_taken_at_once(workshop: Workshop) -> None:
     eventually(lambda: len(work.started_at) == 20)
 
     assert work.at_once_max == 1
-    # Not a quarter of a second each.
-    assert work.started_at[-1] - work.started_at[0] < 2.5
+    # Most did not wait until somebody looked again: together that would take 19 s.
+    assert work.started_at[-1] - work.started_at[0] < 10
     workshop.eventually_empty(actor.queue_name)
 
 
@@ -175,8 +178,8 @@ def test_what_waits_for_a_limit_stays_in_its_queue_and_that_in_its_bounds(
 
     # and no more is with the worker than was fetched ahead, looked at once a thread at most
     consumer = worker.consumers[actor.queue_name].consumer
-    eventually(lambda: len(consumer.held) == 4)
-    assert 1 <= len(looks.waits_ms) <= 2
+    eventually(lambda: len(consumer.held) == 4 and looks.waits_ms)
+    assert len(looks.waits_ms) <= 2
     assert looks.delayed == []
     # and all of it is in the queue when the worker ends
     workshop.stop_workers()
@@ -187,7 +190,7 @@ def test_what_waits_for_a_limit_keeps_no_thread_from_other_actors(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a worker of one thread, which would sleep for long over a fault
-    monkeypatch.setattr("actors.broker.PUT_BACK_PAUSE_S", 60)
+    monkeypatch.setattr("actors.broker.PUT_BACK_PAUSE_S", 600)
     limited, free = Runs("waits"), Runs("free")
     limited.may_end.set()
     free.may_end.set()
@@ -201,7 +204,7 @@ def test_what_waits_for_a_limit_keeps_no_thread_from_other_actors(
     for name in range(20):
         workshop.broker.enqueue(for_actor(second, name))
 
-    eventually(lambda: len(free.started_at) == 20, within_s=5)
+    eventually(lambda: len(free.started_at) == 20)
     assert len(limited.started_at) == 1
 
 

@@ -8,10 +8,12 @@ import peewee
 import pytest
 
 from actors import dead_letters as letters
+from actors import settled
 from actors.commands import DiscardFailures, PauseQueue, RetryFailures
 from actors.inventory import adjust_stock
-from actors.operations import operate
+from actors.operations import _begin, operate
 from actors.orders import move_orders, place_orders
+from actors.settled import query_of
 from actors.stats import recorder
 from models import database as db
 from models.queries import audit, failures, operations, reads
@@ -338,7 +340,7 @@ def test_a_pause_does_not_wait_for_work_on_many_failures(
 
     workshop.broker.enqueue(for_actor(operate, pause))
 
-    eventually(lambda: outcomes([pause]) == ["applied"], within_s=3)
+    eventually(lambda: outcomes([pause]) == ["applied"])
     assert len(operations.running()) == len(commands)
     # Enough seen: they find nothing more.
     db.execute("DELETE FROM dead_letters WHERE state = 'failed'")
@@ -446,6 +448,66 @@ def test_where_nothing_matches_the_refusal_says_so(workshop: Workshop) -> None:
     assert found.problem is not None
     assert found.problem["type"] == "/problems/nothing-matches"
     assert operations.one(command.id) is None
+
+
+def begun(command: Any) -> None:
+    """An operation that has counted what it is about, and settled nothing yet."""
+    with db.transaction():
+        _begin(command, query_of(command.action.filter))
+
+
+@pytest.mark.parametrize("chosen", [True, False], ids=["ticked", "all that matches"])
+def test_an_operation_that_comes_too_late_says_what_became_of_each(
+    workshop: Workshop, chosen: bool
+) -> None:
+    # Given a bulk discard of fifty failures, and somebody who retries them before its first step
+    stocked("A", 100)
+    db.execute(FAILED_ORDERS, ("A", 50))
+    ids = [id_ for (id_,) in rows("SELECT id FROM dead_letters")]
+    like = failures_like(ids=ids) if chosen else failures_like()
+    loser = operation(DiscardFailures(like, "noise"))
+    begun(loser)
+    assert operated(RetryFailures(failures_like())) == "applied"
+
+    # When it goes on
+    apply(operate, loser)
+
+    # Then it says so
+    work = operations.one(loser.id)
+    assert work is not None
+    assert (work.total, work.done, work.skipped, work.status) == (50, 0, 0, "applied")
+    assert settled.in_words(work) == (
+        "applied to 0 of 50: 50 were retried by someone else meanwhile"
+    )
+
+
+def test_those_that_were_chosen_and_settled_before_are_accounted_for(workshop: Workshop) -> None:
+    stocked("A", 100)
+    db.execute(FAILED_ORDERS, ("A", 6))
+    ids = [id_ for (id_,) in rows("SELECT id FROM dead_letters ORDER BY id")]
+    put_back(*ids[:2])
+    discard(ids[2])
+    db.execute("DELETE FROM dead_letters WHERE id = %s", (ids[3],))
+    command = operation(RetryFailures(failures_like(ids=ids)))
+
+    apply(operate, command)
+
+    work = operations.one(command.id)
+    assert work is not None
+    assert settled.in_words(work) == (
+        "applied to 2 of 6: 2 were retried by someone else meanwhile, 1 was discarded by someone "
+        "else meanwhile, 1 is no longer on record"
+    )
+    # And where nothing is left at all, the refusal says it
+    late = operation(RetryFailures(failures_like(ids=ids[:3])))
+    apply(operate, late)
+    (found,) = reads.commands_by_id([late.id])
+    assert found is not None
+    assert found.problem is not None
+    assert found.problem["detail"].endswith(
+        "No open failure matches: 2 were retried by someone else meanwhile, "
+        "1 was discarded by someone else meanwhile."
+    )
 
 
 # --- the audit log ---

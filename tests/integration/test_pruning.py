@@ -15,9 +15,9 @@ from models import database as db
 from models.database import configure
 from models.migrate import migrate
 from models.queries import lookup, orders, partitions, reads
+from models.queries.order_filter import OrderFilter
 from models.queries.orders import MoveRow
 from models.queries.partitions import PARTITIONED
-from models.queries.reads import OrderFilter
 from tests.integration.history import month_ago
 from tests.integration.workshop import rows
 

@@ -32,7 +32,7 @@ def queue(workshop: Workshop, let_go: threading.Event) -> str:
     """A queue whose messages take until they are let go."""
 
     def stuck(commands: Any) -> None:
-        let_go.wait(20)
+        let_go.wait(60)
 
     name = new_queue()
     declare(workshop.broker, stuck, name)

@@ -556,8 +556,8 @@ def test_the_command_gives_programs_a_document(database: None) -> None:
 @pytest.mark.parametrize(
     ("arguments", "environment", "text"),
     [
-        ((), {"DATABASE_URL": "postgresql://h:h@127.0.0.1:1/h"}, "the database says:"),
-        ((), {"DATABASE_URL": ""}, "database_url"),
+        ((), {"DATABASE_URL": "postgresql://h:h@127.0.0.1:1/h"}, "database error:"),
+        ((), {"DATABASE_URL": ""}, "DATABASE_URL is missing"),
         (("--since", "soon"), {}, "soon is no duration such as 30m, 12h or 2d"),
         (("--since", "1d", "--all"), {}, "not allowed with"),
     ],

@@ -27,8 +27,8 @@ from models.month_export import ExportError
 from models.queries import dead_letters as queries
 from models.queries import partitions, reads, reconciliation
 from models.queries import retention as retirement
+from models.queries.order_filter import OrderFilter
 from models.queries.partitions import PARTITIONED
-from models.queries.reads import OrderFilter
 from models.retention import AtWorkError, Policy
 from tests.conftest import CHECKOUT, eventually
 from tests.integration.history import (
@@ -482,7 +482,7 @@ def test_what_the_disk_does_not_give_back_is_not_dropped(
 
 
 def test_an_export_needs_a_place() -> None:
-    with pytest.raises(SettingsError, match="RETENTION_ACTION=export has to know where to"):
+    with pytest.raises(SettingsError, match="RETENTION_ACTION=export needs a folder"):
         parse({**os.environ, "RETENTION_ACTION": "export"})
 
 

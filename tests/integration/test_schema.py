@@ -149,7 +149,7 @@ def test_who_waits_for_migrations_goes_on_when_somebody_else_has_made_them(
 
         # When it is migrated, it goes on
         migrating = start_migrating(url)
-        said = migrating.communicate(timeout=60)[0], waiting.communicate(timeout=30)[0]
+        said = migrating.communicate(timeout=60)[0], waiting.communicate(timeout=60)[0]
         assert (migrating.returncode, waiting.returncode) == (0, 0), said
     finally:
         waiting.kill()
@@ -372,9 +372,13 @@ def test_a_good_row_is_taken(database: None, table: str) -> None:
 def test_a_bad_row_is_refused(database: None, table: str, wrong: dict[str, Any]) -> None:
     with db.database.atomic() as transaction:
         insert("products", a_product("OK"))
-        with pytest.raises(peewee.IntegrityError):
+        with pytest.raises(peewee.IntegrityError) as caught:
             insert(table, MAKERS[table](**wrong))
         transaction.rollback()
+    # A terminal shows what is wrong, and nothing of the row.
+    assert "DETAIL" in str(caught.value)
+    assert "violates" in (said := db.complaint(caught.value))
+    assert "DETAIL" not in said
 
 
 # --- partitions ---

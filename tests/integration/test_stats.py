@@ -107,7 +107,7 @@ def test_a_message_waits_from_its_making_and_runs_as_long_as_its_actor(
     workshop: Workshop, held_open: threading.Event
 ) -> None:
     def patient(commands: Any) -> None:
-        held_open.wait(10)
+        held_open.wait(60)
 
     actor = on_a_queue(workshop, patient)
     late = message(actor.queue_name, "patient", {})
@@ -341,7 +341,7 @@ def test_a_worker_shows_what_it_holds_and_the_soonest_delayed(
     workshop: Workshop, held_open: threading.Event
 ) -> None:
     def stuck(commands: Any) -> None:
-        held_open.wait(20)
+        held_open.wait(60)
 
     actor = on_a_queue(workshop, stuck)
     queue = actor.queue_name
@@ -370,6 +370,9 @@ def test_a_worker_shows_what_it_holds_and_the_soonest_delayed(
     }
 
 
+TRACEBACK = 'Traceback (most recent call last):\n  File "cable.py", line 1, in fragile\n'
+
+
 def test_a_delayed_retry_says_why(workshop: Workshop) -> None:
     def fragile(commands: Any) -> None:
         raise RuntimeError("it is the\x00 cable")
@@ -377,7 +380,7 @@ def test_a_delayed_retry_says_why(workshop: Workshop) -> None:
     actor = on_a_queue(workshop, fragile)
     given = message(actor.queue_name, "fragile", {}, options={"retries": 3})
     workshop.broker.enqueue(
-        given.copy(options={"traceback": "Traceback\nRuntimeError: it is the\x00 cable\n"}),
+        given.copy(options={"traceback": f"{TRACEBACK}RuntimeError: it is the\x00 cable\n"}),
         delay=100_000,
     )
     workshop.start(actor.queue_name)

@@ -185,8 +185,10 @@ def adjustment(sku: str, delta: int) -> AdjustStock:
     return AdjustStock(new_id(), now(), sku, delta, "received")
 
 
-def order(*lines: tuple[str, int], at: datetime | None = None) -> PlaceOrder:
-    return PlaceOrder(new_id(), at or now(), "c-1", [Line(*line) for line in lines], {})
+def order(
+    *lines: tuple[str, int], at: datetime | None = None, customer_id: str = "c-1"
+) -> PlaceOrder:
+    return PlaceOrder(new_id(), at or now(), customer_id, [Line(*line) for line in lines], {})
 
 
 def move(order_id: str, to: Any, **members: Any) -> MoveOrder:

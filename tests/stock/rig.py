@@ -20,7 +20,7 @@ from deploy.local.servers import RabbitMQ
 Facts = dict[str, int | str]
 
 SENT = 20
-WAIT_S_MAX = 30.0
+WAIT_S_MAX = 120.0
 
 #: Three seconds by default, in which nothing of interest happens (`dramatiq_restart_delay`).
 dramatiq.worker.CONSUMER_RESTART_DELAY_SECS = 0.3

@@ -14,12 +14,12 @@ import pika.exceptions
 import psycopg2
 
 from deploy.local.servers import ServerError, ensure_installed
-from tests.torture.checker import Verdict, check
+from tests.torture.checker import RECOVERY_S_MAX, Verdict, check
 from tests.torture.faults import FAULTS
 from tests.torture.proxy import ProxyError
 from tests.torture.report import report
 from tests.torture.rig import CHECKOUT, Rig, RigError
-from tests.torture.run import run
+from tests.torture.run import RATE_PER_S, run
 from tests.torture.schedule import chosen
 
 EVERY = "*"
@@ -52,7 +52,10 @@ def _torture(options: argparse.Namespace) -> int:
     if options.faults != EVERY:
         again += f" FAULTS='{options.faults}'"
     print(f"{again}: {len(names)} kinds of faults; all of it is kept in {folder}", flush=True)
-    verdict = run(folder, options.seed, options.minutes, names, options.checkout)
+    verdict = run(
+        folder, options.seed, options.minutes, names, options.checkout, options.patience,
+        rate_per_s=options.rate,
+    )  # fmt: skip
     (folder / "report.txt").write_text(report(verdict, again) + "\n")
     return _say(verdict, again)
 
@@ -75,6 +78,10 @@ def _parser() -> argparse.ArgumentParser:
         "--minutes", type=float, default=0.0, help="at least; every fault comes once in any case"
     )
     parser.add_argument("--faults", default=EVERY, help="patterns such as kill-*, by commas")
+    parser.add_argument("--rate", type=float, default=RATE_PER_S, help="requests a second")
+    parser.add_argument(
+        "--patience", type=float, default=RECOVERY_S_MAX, help="seconds to recover from a fault"
+    )
     parser.add_argument("--folder", type=Path, help="where all is kept; else below var/torture")
     parser.add_argument("--check", type=Path, metavar="FOLDER", help="judge a run that is over")
     parser.add_argument("--checkout", type=Path, default=CHECKOUT, help="whose service to torture")

@@ -14,6 +14,8 @@ _CONSUME = re.compile(
     rb"(?P<tag_size>.)(?P<tag>ctag[0-9a-f.]+)",
     re.DOTALL,
 )
+#: One of channel.close (class 20, method 40): its consumers are gone.
+_CLOSE = re.compile(rb"\x01(?P<channel>..)....\x00\x14\x00\x28", re.DOTALL)
 
 
 class Consumer(NamedTuple):
@@ -30,6 +32,11 @@ def consumers(data: bytes) -> list[Consumer]:
         Consumer(m["channel"], m["queue"].decode(), m["tag"][: m["tag_size"][0]])
         for m in _CONSUME.finditer(data)
     ]
+
+
+def closed_channels(data: bytes) -> set[bytes]:
+    """The channels that a client closes in a piece of what it sends."""
+    return {m["channel"] for m in _CLOSE.finditer(data)}
 
 
 def cancel(consumer: Consumer) -> bytes:

@@ -1,4 +1,4 @@
-"""The promises P1 to P8, held against what clients were told and what the database says."""
+"""The promises P1 to P9, held against what clients were told and what the database says."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -82,8 +82,8 @@ class Verdict:
             self.not_proved.append(what)
 
 
-def check(rig: Rig, history: Path) -> Verdict:
-    """Hold a finished run to its promises."""
+def check(rig: Rig, history: Path, patience_s: float = RECOVERY_S_MAX) -> Verdict:
+    """Hold a finished run to its promises. patience_s: how long a recovery may take."""
     world = look(rig, history)
     verdict = Verdict()
     _count(verdict, world)
@@ -97,7 +97,7 @@ def check(rig: Rig, history: Path) -> Verdict:
     verdict.breaks("P5 refused and done", effects.done_though_refused(world))
     verdict.breaks("P5 not asked for", effects.not_asked_for(world))
     _drained(verdict, rig)
-    _recovered(verdict, world)
+    _recovered(verdict, world, patience_s)
     verdict.breaks("P7 timeline", _odd_timelines(world))
     verdict.breaks("P7 went back", _went_back(world))
     verdict.breaks("P8 taken without a confirm", _unconfirmed(world))
@@ -158,15 +158,15 @@ def _drained(verdict: Verdict, rig: Rig) -> None:
     verdict.breaks("P6 undrained", (f"{count} in {queue}" for queue, count in left.items()))
 
 
-def _recovered(verdict: Verdict, world: World) -> None:
+def _recovered(verdict: Verdict, world: World, patience_s: float) -> None:
     """P6: after each fault all was decided soon; and each fault has happened."""
     verdict.not_proved += [f"{e.fault}: {e.detail}" for e in world.events if not e.fired]
     verdict.recoveries = [event for event in world.events if event.fired]
     late = (
         f"{e.fault} at {e.began_s:.0f} s" for e in verdict.recoveries
-        if e.recovered_s is None or e.recovered_s > RECOVERY_S_MAX
+        if e.recovered_s is None or e.recovered_s > patience_s
     )  # fmt: skip
-    verdict.breaks(f"P6 not recovered within {RECOVERY_S_MAX:g} s", late)
+    verdict.breaks(f"P6 not recovered within {patience_s:g} s", late)
 
 
 def _odd_timelines(world: World) -> Iterator[str]:

@@ -26,7 +26,7 @@ TIMEOUT_S: Final = 8.0
 ATTEMPTS_MAX: Final = 6
 ATTEMPT_PAUSE_S: Final = (0.1, 1.0)
 #: How the front door begins when it has sent something and heard nothing.
-UNCERTAIN: Final = "It could not be taken for certain"
+UNCERTAIN: Final = "We could not confirm that the request was accepted"
 #: Orders that moves choose from.
 KNOWN_MAX: Final = 3_000
 MOVES: Final = ("shipped", "shipped", "delivered", "cancelled", "returned")

@@ -185,6 +185,8 @@ class Pair:
         """Whether data goes on as it came."""
         proxy = self._proxy
         if up:
+            closed = amqp.closed_channels(data)
+            self._consumers = [one for one in self._consumers if one.channel not in closed]
             self._consumers += amqp.consumers(data)
         while proxy.mode is Mode.FREEZE:
             proxy.affected += 1

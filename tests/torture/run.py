@@ -33,17 +33,18 @@ def run(
     checkout: Path,
     patience_s: float = RECOVERY_S_MAX,
     make_rig: Callable[[Path, Path], Rig] = Rig,
+    rate_per_s: float = RATE_PER_S,
 ) -> Verdict:
     """Torture a system below a folder; every fault comes at least once, however long that takes.
 
-    patience_s: how long all may take to be decided after a fault, and at the end. Raises RigError
-    when the rig itself breaks.
+    patience_s: how long all may take to be decided after a fault, and at the end. rate_per_s: of
+    what clients ask for. Raises RigError when the rig itself breaks.
     """
     with make_rig(folder, checkout) as rig:
         rig.sql(CURSE)
         history = History(folder / "history.jsonl")
         watch = Watch(rig, history)
-        load = Load(rig, history, seed, RATE_PER_S, watch.accepted)
+        load = Load(rig, history, seed, rate_per_s, watch.accepted)
         series = SERIES if minutes >= LONG_MINUTES else SERIES_SHORT
         scene = Scene(rig, load, watch, history, Random(seed), series, patience_s)
         progress = Progress(seed, minutes * 60, load, watch, history)
@@ -59,11 +60,12 @@ def run(
         watch.stop()
         history.close()
         progress.say("checking")
-        verdict = check(rig, history.path)
+        verdict = check(rig, history.path, patience_s)
         verdict.breaks("P3 and P4 while it ran", (f"{row}" for row in watch.out_of_balance))
         doomed = scene.not_failed(scene.doomed)
         verdict.breaks("Can only fail, and has not", (f"order {id_}" for id_ in doomed))
         verdict.breaks("A fault saw", scene.broken)
+        verdict.breaks("P9 comes back unseen", scene.unseen)
         verdict.breaks("An error of ours", load.server_errors)
         verdict.breaks("Deadlocks", _deadlocks(rig))
         return verdict

@@ -79,10 +79,16 @@ REGRESSIONS: Final = (
         [
             Edit(
                 RETRIES,
-                "            message.put_back = True\n\n    def _sit_out",
-                "\n    def _sit_out",
+                "            message.put_back = True\n            _came_to",
+                "            _came_to",
             )
         ],
+    ),
+    Regression(
+        "a failure that can't be recorded is counted nowhere",
+        "poison-unrecordable",
+        "P9",
+        [Edit(RETRIES, "    put_backs.note(message, error)\n    undecided", "    undecided")],
     ),
     Regression(
         "trap 2: workers publish without confirms",

@@ -55,6 +55,13 @@ def test_each_alert_has_a_page_and_each_page_an_alert() -> None:
         assert f"[{name}]({name}.md)" in index
 
 
+def test_each_runbook_that_the_dashboard_leads_to_is_there() -> None:
+    named = re.findall(r'"(Holdfast[A-Z]\w+)"', (ROOT / "actors" / "verdict.py").read_text())
+
+    assert len(named) >= 6
+    assert set(named) <= {page.stem for page in PAGES.glob("*.md")}
+
+
 def test_links_of_the_runbooks_lead_somewhere() -> None:
     for page in PAGES.glob("*.md"):
         for link, anchor in re.findall(r"\]\(([\w./-]+)(#[\w-]+)?\)", page.read_text()):

@@ -51,3 +51,13 @@ def test_what_is_said_to_hold_a_trap_shut_is_there() -> None:
         assert f"def {test}(" in (CHECKOUT / file).read_text(), f"{file}::{test}"
     for file in re.findall(r"`((?:actors|models|web|deploy)/[a-z_/]+\.py)`", text):
         assert (CHECKOUT / file).is_file(), file
+
+
+def test_what_is_kept_is_stamped_by_the_clock_of_the_database() -> None:
+    """This machine's may be months ahead, and its months would be made."""
+    asked = re.compile(r"datetime\.now|date\.today|utcnow|time\.time\(|[( ]time\(\)")
+    # Three compare the clocks, the other shows times to people.
+    others = {"host_clock.py", "session.py", "server.py", "formatting.py"}
+    sources = [file for file in CHECKOUT.glob("models/**/*.py") if file.name not in others]
+
+    assert [file.name for file in sources if asked.search(file.read_text())] == []

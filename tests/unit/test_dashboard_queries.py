@@ -1,22 +1,29 @@
 """What the dashboard's pages are made of: queries, filters in words, drawings, timelines, cells."""
 
+import asyncio
 import csv
 import io
+import re
 from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote_plus
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from config import settings
 from models.queries.failures import FailureQuery, FailureRow
 from models.queries.lookup import Level, MoveAsked
 from models.queries.stats import ActorPoint
 from models.rules.histograms import BUCKETS, bucket_of_time
 from web.dashboard.charts import History, latency
-from web.dashboard.failure_export import as_csv
-from web.dashboard.failure_query import as_filter, in_words
+from web.dashboard.export import as_csv
+from web.dashboard.failure_query import as_filter, asked, failure_query, in_words
 from web.dashboard.level_chart import HEIGHT, WIDTH, draw, plotted
 from web.dashboard.query import Query, whole_number
+from web.dashboard.static import StaticFiles
+from web.dashboard.templating import Templates
 from web.dashboard.timeline import timeline
 from web.dashboard.words import money, refusal
 from web.problems import Problem
@@ -68,6 +75,38 @@ def test_a_query_is_kept_in_its_links() -> None:
     assert Query({"q": ["1", "2"]}, "q")["q"] == "1"
     assert Query({"q": "\0"}, "q").errors
     assert Query({"q": "x" * 301}, "q").errors
+
+
+@pytest.mark.parametrize("customer", [" c-1", "c-1 ", "  ", "\tc-1\n", "\u00a0c"])
+def test_a_key_is_taken_as_it_is_written(customer: str) -> None:
+    query = Query({"customer": customer, "status": " failed ", "sku": " A "}, "customer", "status",
+                  "sku")  # fmt: skip
+
+    assert query.values == {"customer": customer, "status": "failed", "sku": "A"}
+    assert f"customer={quote_plus(customer)}&" in query.link("/x")
+
+
+@pytest.mark.parametrize(
+    ("box", "subject"),
+    [("customer: c-1 ", "customer: c-1 "), ("customer:c-1", "customer:c-1"),
+     ("customer:  ", "customer:  "), (" sku: A ", "sku:A"), ("order:X ", "order:x")],
+)  # fmt: skip
+def test_the_box_of_failures_takes_a_customer_as_it_is_written(box: str, subject: str) -> None:
+    found = asyncio.run(failure_query(None, asked({"q": box})))  # type: ignore[arg-type]
+
+    assert found.subject == subject
+
+
+def test_spaces_at_the_ends_of_a_key_can_be_seen() -> None:
+    templates = Templates(settings(), StaticFiles())
+    parts: Any = templates._environment.get_template("parts.html").module
+
+    assert parts.exact("c-1") == "c-1"
+    assert re.findall(r'title="(\d spaces?)">( +)<', parts.exact("  c 1 ")) == [
+        ("2 spaces", "  "), ("1 space", " ")
+    ]  # fmt: skip
+    assert re.findall(r">( +)<", parts.exact("   ")) == ["   "]
+    assert "&lt;b&gt;" in parts.exact("<b> ")
 
 
 def test_a_filter_is_told_in_words_and_handed_on_as_it_is() -> None:
@@ -123,7 +162,7 @@ def test_a_timeline_tells_moves_and_failures_with_who_asked() -> None:
     ]
     failed = FailureRow(
         7, NOON - timedelta(seconds=8), NOON - timedelta(seconds=9), "q", "place_orders", 6,
-        "KeyError", "no price", 1, [], "", "retried", NOON, None, None,
+        "KeyError", "no price\nCONTEXT:  a function", 1, [], "", "retried", NOON, None, None,
     )  # fmt: skip
 
     told = timeline("o-1", NOON - timedelta(seconds=9), events, asked, [failed])
@@ -166,7 +205,8 @@ def test_nor_is_a_part_of_a_cell_that_is_torn(cell: str, harmless: str) -> None:
     [
         (1250, "EUR", "12.50 EUR"), (5, "EUR", "0.05 EUR"), (1250, "JPY", "1,250 JPY"),
         (1250, "KWD", "1.250 KWD"), (123456789, "USD", "1,234,567.89 USD"), (None, None, "–"),
-        (-5, "EUR", "-0.05 EUR"),
+        (-5, "EUR", "-0.05 EUR"), (0, "JPY", "0 JPY"), (12345, "CLF", "1.2345 CLF"),
+        (5, "HRK", "0.05 HRK"),
     ],
 )  # fmt: skip
 def test_money_is_shown_in_the_digits_of_its_currency(
@@ -202,6 +242,6 @@ def test_a_stale_form_is_told_in_words_for_people() -> None:
 
     title, detail = refusal(document)
 
-    assert title == "Somebody moved it meanwhile; this is how it is now"
+    assert title == "Someone else changed this order. This is its current state"
     assert "nothing was done" in detail
     assert refusal({"type": "/problems/x", "title": "T", "detail": "D"}) == ("T", "D")

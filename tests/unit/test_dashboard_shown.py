@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from actors.queues import QueueState
 from config import settings
+from models.queries.facts import Seldom
 from models.queries.reconciliation import Difference, Found, Reconciled
 from tests.unit.test_dashboard_standing import NOW, a_snapshot, a_worker, sampled
 from web.dashboard import actors, delayed, overview, standing, workers
-from web.dashboard.snapshot import Seldom, Snapshot
+from web.dashboard.snapshot import Counts, Snapshot
 from web.dashboard.static import StaticFiles
 from web.dashboard.templating import Templates
 
@@ -45,9 +47,7 @@ def test_what_is_unknown_is_never_shown_as_nothing(away: str) -> None:
     if away == "database":
         assert "holdfast.orders place_orders consuming 0 ? ? ? 1" in queues
     assert "none is waiting" not in front
-    assert snapshot.counts() == (
-        {"failures": None, "paused": None} if away == "database" else {"failures": 0, "paused": 0}
-    )
+    assert snapshot.counts() == (Counts() if away == "database" else Counts(0, 0, NOW))
 
 
 def test_the_page_of_a_limit_that_is_unknown_says_so_and_offers_both_ways() -> None:
@@ -70,20 +70,44 @@ def test_only_what_may_be_limited_offers_it() -> None:
     assert fixed == ["operate"]
 
 
-@pytest.mark.parametrize("known", [0, 12, None])
-def test_the_badge_of_failures_is_hidden_for_none_only(known: int | None) -> None:
+@pytest.mark.parametrize(
+    ("known", "badge"),
+    [
+        (Counts(0, 0, NOW), ("count count-failures", " hidden", "0")),
+        (Counts(12, 0, NOW), ("count count-failures", "", "12")),
+        (Counts(), ("count count-failures", ' title="unknown"', "?")),
+        (Counts(0, 0, NOW, old=True),
+         ("count count-failures old", ' title="as of 2026-11-23 17:00:00.000 UTC"', "0")),
+        (Counts(12, 0, NOW, old=True),
+         ("count count-failures old", ' title="as of 2026-11-23 17:00:00.000 UTC"', "12")),
+    ],
+)  # fmt: skip
+def test_the_badge_of_failures_is_hidden_for_none_only_and_marked_when_old(
+    known: Counts, badge: tuple[str, str, str]
+) -> None:
     session = SimpleNamespace(may_operate=False, csrf="", key=SimpleNamespace(name="Ada"))
-    nav = {"failures": known, "paused": 0}
-    context = SimpleNamespace(nonce="n", session=session, nav=nav)
+    context = SimpleNamespace(nonce="n", session=session, nav=known)
 
     page = Templates(settings(), StaticFiles()).render(
         SimpleNamespace(context=context, path="/"), "base.html"
     )
 
-    (badge, _) = re.findall(r'<span class="count count-failures"([^>]*)>([^<]*)<', page)
-    assert badge == {
-        0: (" hidden", "0"), 12: ("", "12"), None: (' title="unknown"', "?")
-    }[known]  # fmt: skip
+    badges = re.findall(r'<span class="(count count-failures[^"]*)"([^>]*)>([^<]*)<', page)
+    assert badges == [badge, badge]
+
+
+def test_counts_that_cannot_be_asked_stay_as_they_were_known() -> None:
+    known = Counts(12, 1, NOW)
+    away = a_snapshot(unknown="database")._replace(counted=known)
+
+    html = markup("live.html", away, lambda *_: {"live_template": "workers_live.html",
+                                                 **workers.context(away, None)})  # type: ignore[arg-type]  # fmt: skip
+
+    assert away.counts() == Counts(12, 1, NOW, old=True)
+    assert 'data-failures="12"' in html
+    assert 'data-old="as of 2026-11-23 17:00:00.000 UTC"' in html
+    # As long as it takes
+    assert away._replace(counted=away.counts()).counts() == away.counts()
 
 
 def test_times_on_a_live_page_count_from_its_snapshot_and_scripts_are_told_its_clock() -> None:
@@ -98,6 +122,15 @@ def test_times_on_a_live_page_count_from_its_snapshot_and_scripts_are_told_its_c
     assert 'data-now="2026-11-23T17:00:00.000Z"' in html
     assert ">3 s ago<" in html
     assert ">1 min ago<" in html
+
+
+def test_messages_that_are_delayed_are_not_said_to_be_none() -> None:
+    retried = {"holdfast.orders": QueueState(0, 11, 0, 1, None, unacked=1)}
+
+    assert "12 delayed or with workers" in shown(
+        "overview_live.html", a_snapshot(retried), overview.context
+    )
+    assert "none is waiting" in shown("overview_live.html", a_snapshot(), overview.context)
 
 
 def test_on_a_phone_the_overview_s_queues_are_cards_that_name_their_figures() -> None:

@@ -1,4 +1,4 @@
-"""The verdict over a snapshot, and figures in words."""
+"""A snapshot as operators read it, and figures in words."""
 
 import dataclasses
 from datetime import UTC, datetime, timedelta
@@ -7,16 +7,17 @@ from typing import Any
 import msgspec
 import pytest
 
+from actors import holdings
 from actors.commands import ROUTES
 from actors.queues import QueueState
 from config import settings
-from models.queries.controls import PausedQueue
+from models.queries.facts import Facts, Seldom
 from models.queries.reconciliation import Found, Reconciled
 from models.queries.workers import WorkerRow
 from models.rules.figures import ActorFigures
+from models.rules.formatting import ago, duration, number, percent, plural
 from web.dashboard import delayed, standing, words
-from web.dashboard.snapshot import Facts, Part, Seldom, Snapshot
-from web.dashboard.verdict import judge
+from web.dashboard.snapshot import Part, Snapshot
 
 NOW = datetime(2026, 11, 23, 17, 0, tzinfo=UTC)
 IDLE = QueueState(ready=0, delayed=0, dead=0, consumers=1, oldest_at=None)
@@ -52,94 +53,6 @@ def a_snapshot(
     )  # fmt: skip
 
 
-def reasons(snapshot: Snapshot) -> list[str]:
-    return [reason.text for reason in judge(snapshot, settings()).reasons]
-
-
-def test_where_nothing_is_wrong_the_verdict_says_so() -> None:
-    verdict = judge(a_snapshot(), settings())
-
-    assert (verdict.weight, verdict.reasons) == ("good", [])
-
-
-@pytest.mark.parametrize(
-    ("snapshot", "weight", "text"),
-    [
-        (a_snapshot(unknown="database"), "bad", "The database has not answered since 17:00:00 UTC"),
-        (a_snapshot(unknown="broker"), "bad", "RabbitMQ has not answered since 17:00:00 UTC"),
-        (a_snapshot(workers=[]), "bad", "No worker is alive: orders are taken, but not decided"),
-        (a_snapshot(workers=[a_worker(), a_worker(20)]), "warn",
-         "1 worker fell silent without stopping in good order"),
-        (a_snapshot({"holdfast.orders": QueueState(3, 0, 0, 0, None)}), "bad",
-         "1 queue has no consumer, and 3 messages wait"),
-        (a_snapshot({"holdfast.orders": QueueState(3, 0, 0, 1, NOW - timedelta(minutes=4))}),
-         "warn", "The oldest message in holdfast.orders has waited 4 min"),
-        (a_snapshot({"holdfast.orders": QueueState(95_000, 0, 0, 1, None)}), "bad",
-         "holdfast.orders is 95 % full; full, it refuses orders"),
-        (a_snapshot(seldom=Seldom(12, None)), "warn",
-         "12 failures wait to be retried or discarded"),
-        (a_snapshot(seldom=Seldom(0, checked(differences=2))), "bad",
-         "Reconciliation found 2 differences between stock and its movements"),
-        (a_snapshot(seldom=Seldom(0, checked(hours_ago=5))), "warn",
-         "The books were last checked 5 h ago; does the clock run?"),
-        (a_snapshot(workers=[a_worker(started_s_ago=400)]), "warn",
-         "The clock has never run: no history of the queues, no clean-up, no partitions for the "
-         "months to come. Start it: holdfast clock"),
-        (a_snapshot(seldom=sampled(90)), "warn",
-         "The clock last gave a sign 1 min ago: no history of the queues, no clean-up, no "
-         "partitions for the months to come. Start it: holdfast clock"),
-        (a_snapshot(workers=[a_worker(started_s_ago=400)], seldom=Seldom(0, None, NOW)), "warn",
-         "The books were never checked yet"),
-        (a_snapshot(figures={"place_orders": ActorFigures("place_orders", failed=3, seconds=60)}),
-         "warn", "3 attempts failed in the last minute (place_orders)"),
-    ],
-)  # fmt: skip
-def test_each_trouble_is_named_with_its_weight(snapshot: Snapshot, weight: str, text: str) -> None:
-    verdict = judge(snapshot, settings())
-
-    assert verdict.weight == weight
-    assert text in [reason.text for reason in verdict.reasons]
-    assert all(reason.address.startswith("/") for reason in verdict.reasons)
-
-
-@pytest.mark.parametrize(
-    "snapshot",
-    [
-        # It has just begun
-        a_snapshot(workers=[a_worker(started_s_ago=200)]),
-        a_snapshot(workers=[a_worker(started_s_ago=9_000)], seldom=sampled(20)),
-        # Killed and long since replaced
-        a_snapshot(workers=[a_worker(), a_worker(seen_s_ago=16 * 60)]),
-    ],
-)
-def test_what_is_no_trouble_any_more_is_not_named(snapshot: Snapshot) -> None:
-    assert reasons(snapshot) == []
-
-
-def test_without_rabbitmq_nobody_says_that_the_clock_is_silent() -> None:
-    silent = a_snapshot(unknown="broker", seldom=sampled(900))
-
-    assert reasons(silent) == ["RabbitMQ has not answered since 17:00:00 UTC"]
-
-
-def test_a_queue_that_somebody_paused_is_no_fault_but_is_named() -> None:
-    paused = {"holdfast.orders": PausedQueue("holdfast.orders", "a sale", "Ada", NOW)}
-    waiting = {"holdfast.orders": QueueState(900, 0, 0, 0, NOW - timedelta(hours=1))}
-
-    assert reasons(a_snapshot(waiting, paused=paused)) == [
-        "holdfast.orders is paused by Ada: a sale"
-    ]
-
-
-def test_the_worst_comes_first() -> None:
-    snapshot = a_snapshot(workers=[], seldom=Seldom(12, None))
-
-    verdict = judge(snapshot, settings())
-
-    assert [reason.weight for reason in verdict.reasons] == ["bad", "warn"]
-    assert verdict.title == "1 thing needs you now."
-
-
 def test_rates_are_per_second_of_the_time_they_cover() -> None:
     figures = ActorFigures("place_orders", handled=9, failed=1, decided=500, refused=50, seconds=50)
     facts = a_snapshot(figures={"place_orders": figures}).facts.value
@@ -155,17 +68,17 @@ def test_rates_are_per_second_of_the_time_they_cover() -> None:
 @pytest.mark.parametrize(
     ("said", "text"),
     [
-        (words.number(None), "–"), (words.number(0), "0"), (words.number(1234567), "1,234,567"),
-        (words.number(2.0), "2"), (words.number(0.05), "0.05"), (words.rate(1234.5), "1,234"),
+        (number(None), "–"), (number(0), "0"), (number(1234567), "1,234,567"),
+        (number(2.0), "2"), (number(0.05), "0.05"), (words.rate(1234.5), "1,234"),
         (words.rate(0.034) + words.per(0.034), "2/min"), (words.rate(0) + words.per(0), "0.0/s"),
         (words.rate(0.001) + words.per(0.001), "1/min"), (words.per(0.1), "/s"),
-        (words.rate(None) + words.per(None), "–/s"), (words.duration(0.0004), "0.4 ms"),
-        (words.duration(0.045), "45 ms"), (words.duration(1.25), "1.2 s"),
-        (words.duration(240), "4 min"), (words.ago(NOW, NOW), "now"),
-        (words.ago(NOW - timedelta(seconds=61), NOW), "1 min ago"),
-        (words.ago(NOW + timedelta(seconds=20), NOW), "in 20 s"), (words.size(512), "512 B"),
-        (words.size(47_400_000), "45.2 MiB"), (words.percent(0.0001), "< 0.1 %"),
-        (words.percent(0.12), "12 %"), (words.plural(1, "queue"), "1 queue"),
+        (words.rate(None) + words.per(None), "–/s"), (duration(0.0004), "0.4 ms"),
+        (duration(0.045), "45 ms"), (duration(1.25), "1.2 s"),
+        (duration(240), "4 min"), (ago(NOW, NOW), "now"),
+        (ago(NOW - timedelta(seconds=61), NOW), "1 min ago"),
+        (ago(NOW + timedelta(seconds=20), NOW), "in 20 s"), (words.size(512), "512 B"),
+        (words.size(47_400_000), "45.2 MiB"), (percent(0.0001), "< 0.1 %"),
+        (percent(0.12), "12 %"), (plural(1, "queue"), "1 queue"),
         (words.exact(NOW), "2026-11-23 17:00:00.000 UTC"),
         (words.iso(NOW), "2026-11-23T17:00:00.000Z"),
         (words.points([0, None, 5, 10], 30, 12), ["20.0,6.0 30.0,1.0"]),
@@ -189,23 +102,24 @@ def test_what_is_only_being_worked_on_does_not_count_as_waiting(
 
 
 @pytest.mark.parametrize(
-    ("error", "retries", "limits", "why"),
+    ("reason", "seen_s", "why", "order_id", "overdue"),
     [
-        ("OperationalError: gone", 2, {}, "failed, and is tried again"),
-        ("", 0, {"place_orders": "9/s"}, "held by the rate limit, 9/s"),
-        ("", 0, {"other": "9/s"}, "put back by an operator"),
+        (holdings.FAILED, 1, "An attempt failed; it will be retried", None, False),
+        (holdings.WAITS_FOR_ORDER, 1, "Waits until its order is decided", "o-1", False),
+        (holdings.PUT_BACK, 9, "Put back by an operator", None, True),
     ],
 )
 def test_a_delayed_message_says_why_it_waits(
-    error: str, retries: int, limits: dict[str, str], why: str
+    reason: str, seen_s: float, why: str, order_id: str | None, overdue: bool
 ) -> None:
     held = {
-        "message_id": "m", "actor": "place_orders", "eta_ms": 1_000, "retries": retries,
-        "error": error, "commands": 3,
+        "message_id": "m", "actor": "move_orders", "eta_ms": 1_000, "retries": 0, "error": "",
+        "commands": 1, "reason": reason, "order_id": "o-1",
     }  # fmt: skip
-    holds = {"holdfast.orders": {"delayed": [held]}, "holdfast.moves": {}}
-    worker = dataclasses.replace(a_worker(), holds=holds)
+    holds = {"holdfast.moves": {"delayed": [held]}, "holdfast.orders": {}}
+    seen_at = datetime.fromtimestamp(seen_s, UTC)
 
-    (message,) = delayed.messages([worker], limits)
+    (message,) = delayed.messages([dataclasses.replace(a_worker(), holds=holds, seen_at=seen_at)])
 
-    assert (message.why, message.queue) == (why, "holdfast.orders")
+    assert (message.why, message.order_id, message.overdue) == (why, order_id, overdue)
+    assert set(delayed.WHY) >= {reason}

@@ -52,12 +52,46 @@ def clients() -> transport.Clients:
         ("127.0.0.1", "fe80::1%<script>", "127.0.0.1"),
         ("127.0.0.1", "fe80::1%" + "x" * 1000, "127.0.0.1"),
         ("fe80::1%eth0", PUBLIC, "fe80::1"),
+        # With the client's port, as some routers send it, and as IPv6 then is written.
+        ("127.0.0.1", f"{PUBLIC}:50001", PUBLIC),
+        ("127.0.0.1", f"1.1.1.1:1, {PUBLIC}:50001", PUBLIC),
+        ("127.0.0.1", "[2001:db8:1:2::3]:443", "2001:db8:1:2::3"),
+        ("127.0.0.1", "[2001:db8:1:2::3]", "2001:db8:1:2::3"),
+        ("127.0.0.1", f"[::ffff:{PUBLIC}]:443", PUBLIC),
+        ("::ffff:127.0.0.1", f"{PUBLIC}:50001", PUBLIC),
+        # Nothing else becomes a client's address.
+        ("127.0.0.1", f"{PUBLIC}:", "127.0.0.1"),
+        ("127.0.0.1", f"{PUBLIC}:http", "127.0.0.1"),
+        ("127.0.0.1", f"{PUBLIC}:1:2", "127.0.0.1"),
+        ("127.0.0.1", "[203.0.113.7:1", "127.0.0.1"),
+        ("127.0.0.1", "[fe80::1%eth0]:443", "127.0.0.1"),
+        ("127.0.0.1", "[]:443", "127.0.0.1"),
+        ("127.0.0.1", "unknown", "127.0.0.1"),
+        ("127.0.0.1", f'"{PUBLIC}"', "127.0.0.1"),
+        ("127.0.0.1", f"for={PUBLIC}", "127.0.0.1"),
     ],
 )
 def test_the_client_is_who_the_nearest_router_saw(
     clients: transport.Clients, peer: str, forwarded: str, address: str
 ) -> None:
     assert clients.address(a_request(peer, X_Forwarded_For=forwarded)) == address
+
+
+def test_the_header_forwarded_is_not_read(clients: transport.Clients) -> None:
+    asked = a_request("127.0.0.1", Forwarded=f"for={PUBLIC}")
+
+    assert clients.address(asked) == "127.0.0.1"
+
+
+def test_a_router_that_sends_the_header_twice_said_the_last(clients: transport.Clients) -> None:
+    asked = a_request("127.0.0.1")
+    asked.scope["headers"] = [
+        (b"x-forwarded-for", b"1.1.1.1:5"),
+        (b"x-forwarded-for", b"8.8.8.8:6"),
+    ]
+    asked = falcon.asgi.Request(asked.scope, testing.ASGIRequestEventEmitter())
+
+    assert clients.address(asked) == "8.8.8.8"
 
 
 def test_a_house_counts_once(clients: transport.Clients) -> None:
@@ -80,21 +114,50 @@ def test_only_a_bearer_key_counts_as_one(header: str, token: str | None) -> None
 
 
 @pytest.mark.parametrize(
-    ("headers", "ours"),
+    ("headers", "why"),
     [
-        ({"Sec_Fetch_Site": "same-origin"}, True),
-        ({"Sec_Fetch_Site": "same-site"}, False),
-        ({"Sec_Fetch_Site": "cross-site", "Origin": "https://shop.example"}, False),
-        ({"Origin": "https://shop.example"}, True),
-        ({"Origin": "https://shop.example:8443"}, False),
-        ({"Origin": "https://evil.example"}, False),
-        ({"Origin": "null"}, False),
-        ({"Origin": "https://["}, False),
-        ({}, False),
+        ({"Sec_Fetch_Site": "same-origin"}, ""),
+        ({"Sec_Fetch_Site": "same-site"}, "Its Sec-Fetch-Site header is “same-site”."),
+        ({"Sec_Fetch_Site": "cross-site", "Origin": "https://shop.example"}, "“cross-site”"),
+        ({"Origin": "https://shop.example"}, ""),
+        ({"Origin": "https://shop.example:443"}, ""),
+        ({"Origin": "HTTPS://Shop.example"}, ""),
+        ({"Origin": "https://shop.example:8443"}, "Host header “shop.example”"),
+        ({"Origin": "https://evil.example"}, "Origin header is “https://evil.example”"),
+        ({"Origin": "https://me@shop.example"}, "different sites"),
+        ({"Origin": "null"}, "Origin header is “null”"),
+        ({"Origin": "https://["}, "Origin header is “https://[”"),
+        ({"Origin": "https://shop.example:x"}, "different sites"),
+        ({}, "no Sec-Fetch-Site or Origin header"),
     ],
 )
-def test_only_our_own_pages_count_as_ours(headers: dict[str, str], ours: bool) -> None:
-    assert transport.is_same_origin(a_request(Host="shop.example", **headers)) is ours
+def test_only_our_own_pages_count_as_ours(headers: dict[str, str], why: str) -> None:
+    said = transport.why_foreign(a_request(Host="shop.example", **headers))
+
+    assert why in said if why else said == ""
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "ours"),
+    [
+        ("shop.example:443", "https://shop.example", True),
+        ("shop.example:80", "http://shop.example", True),
+        ("shop.example:8443", "https://shop.example:8443", True),
+        ("[::1]:8000", "http://[::1]:8000", True),
+        ("shop.example:80", "https://shop.example", False),
+        ("shop.example:443", "http://shop.example", False),
+        ("shop.example:8443", "https://shop.example", False),
+        ("shop.example/x", "https://shop.example", False),
+        ("me@shop.example", "https://shop.example", False),
+        ("[", "https://shop.example", False),
+        ("", "https://shop.example", False),
+    ],
+)
+def test_a_proxy_may_write_the_usual_port_into_host(host: str, origin: str, ours: bool) -> None:
+    said = transport.why_foreign(a_request(Host=host, Origin=origin))
+
+    assert (said == "") is ours
+    assert ours or ("Origin" in said and "Host" in said)
 
 
 @pytest.mark.parametrize(

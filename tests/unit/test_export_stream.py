@@ -8,13 +8,9 @@ from typing import Any
 import pytest
 
 from models.queries.failures import FailureQuery
-from web.dashboard.failure_export import (
-    AT_ONCE_MAX,
-    PIECE_BYTES_MAX,
-    CsvExport,
-    JsonExport,
-    Places,
-)
+from web.dashboard.export import PIECE_BYTES_MAX
+from web.dashboard.failure_export import CsvExport, JsonExport
+from web.dashboard.places import AT_ONCE_MAX, Places
 from web.problems import Problem
 from web.reading import Reader
 
@@ -47,7 +43,7 @@ class Client:
 
 def test_pieces_are_small_and_no_work_of_the_event_loop() -> None:
     async def scenario() -> None:
-        places = Places()
+        places = Places("Others are on their way", 10)
         places.take()
         export = Many(places, 3)
 
@@ -64,7 +60,7 @@ def test_pieces_are_small_and_no_work_of_the_event_loop() -> None:
 
 def test_an_export_ends_when_its_client_has_gone() -> None:
     async def scenario() -> None:
-        places, client = Places(), Client()
+        places, client = Places("Others are on their way", 10), Client()
         places.take()
         export = Many(places, 10_000)
         stream = export.stream(FailureQuery(), client.receive)
@@ -88,7 +84,7 @@ def test_what_is_empty_is_a_whole_document() -> None:
             return b"", after
 
     async def scenario() -> None:
-        reader, places = Reader(1), Places()
+        reader, places = Reader(1), Places("Others are on their way", 10)
         places.take()
         export = Nothing(SimpleNamespace(lists=reader), places)  # type: ignore[arg-type]
 
@@ -101,7 +97,7 @@ def test_what_is_empty_is_a_whole_document() -> None:
 
 
 def test_more_than_so_many_at_once_are_told_when_to_come_back() -> None:
-    places = Places()
+    places = Places("Others are on their way", 10)
     for _ in range(AT_ONCE_MAX):
         places.take()
 

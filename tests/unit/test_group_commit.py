@@ -22,7 +22,7 @@ class Transactions:
     def __call__(self, commands: Sequence[int]) -> Any:
         self.groups.append(list(commands))
         if len(self.groups) == 1:
-            assert self.first_may_commit.wait(10)
+            assert self.first_may_commit.wait(60)
         return self._apply(commands)
 
 
@@ -55,7 +55,7 @@ class Callers:
     def finish(self) -> None:
         self._transactions.first_may_commit.set()
         for thread in self._threads:
-            thread.join(10)
+            thread.join(60)
             assert not thread.is_alive()
 
 

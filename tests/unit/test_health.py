@@ -3,12 +3,19 @@
 import msgspec
 import pytest
 
-from actors.health import Vitals, answer_of_group, broken, judge, of_clock
+from actors.health import PutBack, Vitals, answer_of_group, broken, judge, of_clock
 
 WELL = Vitals(
     at=1_000.0, stopping=False, threads=8, threads_alive=8, consumers=10, dead=[], missing={},
     database_s=1.0, oldest_s=None, stuck_s=0.0,
 )  # fmt: skip
+
+
+def came_back(for_s: float) -> PutBack:
+    return PutBack(
+        message_id="m-1", queue="holdfast.orders", actor="place_orders", count=3, first_ms=1_000,
+        last_ms=1_000 + round(for_s * 1_000), error="ValueError: a bug",
+    )  # fmt: skip
 
 
 def like(**changes: object) -> Vitals:
@@ -22,9 +29,14 @@ def like(**changes: object) -> Vitals:
         ({"oldest_s": 9_999.0}, "ok", ""),
         ({"missing": {"holdfast.orders": 60.0}}, "degraded", "holdfast.orders"),
         ({"database_s": 16.0}, "degraded", "database"),
+        ({"database_s": 16.0, "database_says": "read-only"}, "degraded", "16 s: read-only"),
+        ({"troubles": ["this machine's clock is 9 s ahead"]}, "degraded", "9 s ahead"),
         ({"stuck_s": 61.0}, "degraded", "61 s"),
         ({"stuck_s": 300.0}, "degraded", "300 s"),
         ({"stuck_s": 301.0}, "unhealthy", "301 s, though the database"),
+        ({"put_back": [came_back(60.0)]}, "ok", ""),
+        ({"put_back": [came_back(60.1), came_back(1.0)]}, "degraded", "m-1 of holdfast.orders"),
+        ({"put_back": [came_back(99.0)] * 3}, "degraded", "and 2 more"),
         ({"stopping": True}, "degraded", "stopping"),
         ({"threads_alive": 7}, "unhealthy", "1 of 8"),
         ({"dead": ["holdfast.moves"]}, "unhealthy", "holdfast.moves"),

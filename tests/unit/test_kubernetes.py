@@ -135,7 +135,7 @@ BREAKS: dict[str, tuple[Callable[[Deployed], Any], str]] = {
     ),
     "a setting of a senseless value": (
         lambda d: d.settings.update(LOG_LEVEL="loud"),
-        "Invalid enum value 'loud'",
+        "LOG_LEVEL is 'loud'; it must be debug, error, info or warning",
     ),
     "less patience than a worker needs": (
         lambda d: d.settings.update(SHUTDOWN_GRACE_MS="60000"),

@@ -30,12 +30,12 @@ def program(folder: Path, script: str, **options: float) -> Program:
 
 
 def pids_in(log: Path, count: int) -> list[int]:
-    assert processes.wait_until(lambda: len(log.read_text().split()) >= count, 5)
+    assert processes.wait_until(lambda: len(log.read_text().split()) >= count, 60)
     return [int(word) for word in log.read_text().split()]
 
 
 def gone(pids: list[int]) -> bool:
-    return processes.wait_until(lambda: not any(map(processes.is_running, pids)), 5)
+    return processes.wait_until(lambda: not any(map(processes.is_running, pids)), 60)
 
 
 def test_a_program_that_ignores_the_request_is_killed_with_its_children(tmp_path: Path) -> None:
@@ -99,10 +99,10 @@ def test_leftovers_are_told_from_the_processes_of_others(tmp_path: Path) -> None
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     started = [processes.start(program(folder, "exec sleep 60")) for folder in (ours, theirs)]
 
-    assert processes.wait_until(lambda: processes.leftovers(ours) == [started[0].pid], 5)
+    assert processes.wait_until(lambda: processes.leftovers(ours) == [started[0].pid], 60)
     assert processes.end_leftovers(ours) == 1
 
-    assert started[0].wait(5) == -signal.SIGTERM
+    assert started[0].wait(60) == -signal.SIGTERM
     assert started[1].poll() is None
     processes.kill_group(started[1])
 

@@ -25,7 +25,7 @@ def program(folder: Path, name: str, script: str) -> Program:
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
-    assert await asyncio.to_thread(processes.wait_until, condition, 10.0)
+    assert await asyncio.to_thread(processes.wait_until, condition, 60.0)
 
 
 def pids_in(log: Path) -> list[int]:

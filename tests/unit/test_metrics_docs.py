@@ -58,7 +58,7 @@ def test_all_metrics_of_a_worker_are_documented() -> None:
 def test_all_metrics_of_the_clock_are_documented() -> None:
     seen = Seen(
         active=True, queues={"q": QueueState(1, 1, 1, 1, NOW)}, workers=1, failures={"a": 1},
-        stock_below=1, sampled_at=NOW,
+        stock_below=1, sampled_at=NOW, undecided={}, missing=[],
         reconciled=Reconciled(NOW, None, 5, [Found("stock", "", "", 0, 5, [])], NOW),
     )  # fmt: skip
 

@@ -25,11 +25,13 @@ ROUTES = """
 import falcon.inspect, json
 from config import settings
 from web.app import create_app
+from web.routing import ExactRouter
+falcon.inspect.register_router(ExactRouter)(falcon.inspect.inspect_compiled_router)
 app = create_app(settings())
 print(json.dumps([
     [route.path, method.method, getattr(app._router.find(route.path)[0], "scopes", {})]
-    for route in falcon.inspect.inspect_routes(app)
-    for method in route.methods if not method.internal
+    for route in falcon.inspect.inspect_compiled_router(app._router)
+    for method in route.methods if not method.internal and method.method != "HEAD"
 ]))
 """
 
@@ -75,6 +77,7 @@ def examples(part: Any, at: str = "") -> list[tuple[str, Any, Any]]:
     if "schema" in part and "example" in part:
         found.append((at, part["schema"], part["example"]))
     if "schema" in part:
+        found += [(at, part["schema"], value) for value in part["schema"].get("examples", ())]
         values = part.get("examples", {})
         found += [
             (f"{at}/{name}", part["schema"], shown["value"]) for name, shown in values.items()
@@ -117,12 +120,23 @@ def test_it_has_every_problem_that_the_code_can_answer() -> None:
     code = "".join(path.read_text() for path in (CHECKOUT / "web").glob("*.py"))
     made = set(re.findall(r'(?:Problem|__init__)\(\s*\d{3},\s*"([a-z-]+)"', code))
     made |= set(re.findall(r'\d{3}: \("([a-z-]+)", "', code))
-    made |= set(re.findall(r'_refuse\(\s*\d{3}, "([a-z-]+)"', code))
     operating = {"unknown-queue", "unknown-actor", "not-to-be-stopped", "not-paused",
                  "nothing-matches"}  # fmt: skip
 
     assert len(made) >= 14
     assert set(KINDS) == made | (set(STATUS_BY_SLUG) - operating)
+
+
+def test_a_problem_has_the_same_title_wherever_it_comes_from() -> None:
+    """RFC 9457: a title does not change from one occurrence of its type to the next."""
+    code = "".join(path.read_text() for path in (CHECKOUT / "web").glob("*.py"))
+    gateway = (CHECKOUT / "deploy" / "gateway" / "nginx.conf.template").read_text()
+    made = set(re.findall(r'(?:Problem|__init__)\(\s*\d{3},\s*"([a-z-]+)",\s*"([^"]+)"', code))
+    made |= set(re.findall(r'\d{3}: \("([a-z-]+)", "([^"]+)"', code))
+    made |= set(re.findall(r'"/problems/([a-z-]+)","title":"([^"]+)"', gateway.replace("\\'", "'")))
+
+    assert len(made) >= 16
+    assert {(slug, title) for slug, title in made if KINDS[slug].title != title} == set()
 
 
 def test_each_change_takes_an_idempotency_key_and_says_when_to_come_back() -> None:
@@ -143,3 +157,22 @@ def test_every_schema_and_response_is_used() -> None:
     for kind, named in DOCUMENT["components"].items():
         for name in named if kind in ("schemas", "responses", "parameters") else ():
             assert f'"#/components/{kind}/{name}"' in text, name
+
+
+def integers(part: Any, at: str = "") -> list[tuple[str, dict[str, Any]]]:
+    """(where, schema) of every integer below a part of the document."""
+    if isinstance(part, list):
+        return [found for i, inner in enumerate(part) for found in integers(inner, f"{at}/{i}")]
+    if not isinstance(part, dict):
+        return []
+    found = [each for key, inner in part.items() for each in integers(inner, f"{at}/{key}")]
+    return [*found, (at, part)] if part.get("type") == "integer" else found
+
+
+def test_every_integer_says_how_large_it_may_be() -> None:
+    found = integers(DOCUMENT)
+
+    assert len(found) > 25
+    assert [at for at, schema in found if schema.get("format") not in ("int32", "int64")] == []
+    total = DOCUMENT["components"]["schemas"]["OrderView"]["properties"]["total"]
+    assert {"type": "integer", "format": "int64"} in total["anyOf"]

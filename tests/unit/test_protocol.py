@@ -124,7 +124,7 @@ async def told(app: Any, sent: bytes) -> bytes:
     """All that a client hears that sends this much and no more, until it is closed."""
     async with connected(app) as (heard, writer):
         writer.write(sent)
-        answer: bytes = await asyncio.wait_for(heard, 10)
+        answer: bytes = await asyncio.wait_for(heard, 60)
         return answer
 
 
@@ -132,7 +132,7 @@ async def told(app: Any, sent: bytes) -> bytes:
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """All that has a time has little of it."""
     monkeypatch.setattr(protocol, "TAKE_TIMEOUT_S", SOON_S)
-    given = msgspec.structs.replace(settings(), body_timeout_s=SOON_S)
+    given = msgspec.structs.replace(settings(), body_timeout_s=SOON_S, header_timeout_s=SOON_S)
     monkeypatch.setattr(protocol, "settings", lambda: given)
 
 
@@ -142,7 +142,7 @@ def test_a_client_that_takes_nothing_is_given_up() -> None:
         async with served(app) as address:
             with socket.create_connection(address) as client:
                 client.sendall(GET)
-                await asyncio.wait_for(app.gone.wait(), 10)
+                await asyncio.wait_for(app.gone.wait(), 60)
 
     asyncio.run(scenario())
 
@@ -191,13 +191,28 @@ def test_what_is_wrong_behind_a_request_leaves_it_its_answer(behind: bytes) -> N
             early, _ = await asyncio.wait([heard], timeout=3 * SOON_S)
             assert not early
             app.may_answer.set()
-            return await asyncio.wait_for(heard, 10), app.bodies
+            return await asyncio.wait_for(heard, 60), app.bodies
 
     heard, bodies = asyncio.run(scenario())
 
     assert statuses(heard)[0] == b"200"
     assert statuses(heard)[1:] in ([], [b"408"])
     assert bodies == [b"{}"]
+
+
+def test_what_can_never_be_taken_is_not_to_be_tried_again() -> None:
+    """The head of a refusal: its status has its own phrase, and Retry-After where a retry helps."""
+    heads = []
+    for sent in (b"nonsense\r\n\r\n", HEAD + b"X: y\r\n" * 101 + b"\r\n", b"GET / "):
+        head, _, body = asyncio.run(told(Patient(), sent)).decode().partition("\r\n\r\n")
+        heads.append((head.partition("\r\n")[0], "Retry-After: 1" in head))
+        assert msgspec.json.decode(body)["title"] != msgspec.json.decode(body)["detail"]
+
+    assert heads == [
+        ("HTTP/1.1 400 Bad Request", False),
+        ("HTTP/1.1 431 Request Header Fields Too Large", False),
+        ("HTTP/1.1 408 Request Timeout", True),
+    ]
 
 
 def test_into_an_answer_that_has_begun_nothing_else_is_written() -> None:
@@ -207,7 +222,7 @@ def test_into_an_answer_that_has_begun_nothing_else_is_written() -> None:
             writer.write(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
             await app.begun.wait()
             writer.write(b"zz\r\n")
-            answer: bytes = await asyncio.wait_for(heard, 10)
+            answer: bytes = await asyncio.wait_for(heard, 60)
             return answer
 
     assert asyncio.run(scenario()).endswith(b"so far\r\n")

@@ -200,7 +200,18 @@ def test_an_adjustment_of_an_unknown_sku_or_beyond_the_maximum_is_refused() -> N
     assert unknown is not None
     assert unknown.slug == "unknown-sku"
     assert too_many is not None
+    assert too_many.slug == "stock-limit"
     assert fits is None
+
+
+def test_what_is_beyond_the_maximum_by_returns_can_still_be_taken_off() -> None:
+    refused, applies = adjust(
+        {"A": (105, 0)}, [StockChange("1", "A", 1), StockChange("2", "A", -1)], 100
+    )
+
+    assert refused is not None
+    assert refused.slug == "stock-limit"
+    assert applies is None
 
 
 @given(

@@ -91,6 +91,24 @@ def test_a_move_for_another_version_is_refused_even_where_it_would_be_legal() ->
     assert stale.refusal.status == 412
 
 
+def test_a_move_for_one_of_several_versions_is_made_at_any_of_them() -> None:
+    first, second, stale = decide_moves(
+        {"o": OrderState("confirmed", 1)},
+        [
+            Move("1", "o", "shipped", if_version=(1, 2)),
+            Move("2", "o", "delivered", if_version=(1, 2)),
+            Move("3", "o", "returned", if_version=(1, 2)),
+        ],
+    )
+
+    assert isinstance(first, Moved)
+    assert isinstance(second, Moved)
+    assert isinstance(stale, NotMoved)
+    assert stale.refusal.detail == (
+        "The order is at version 3, and If-Match names 1, 2. Read it again."
+    )
+
+
 def test_of_two_cancellations_only_one_releases_stock() -> None:
     decisions = decide_moves(
         {"o": OrderState("confirmed", 1)}, [Move(str(n), "o", "cancelled") for n in range(12)]

@@ -3,12 +3,12 @@
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 
 import msgspec
+import peewee
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
@@ -101,7 +101,7 @@ def gone() -> int:
 def test_a_process_that_died_counts_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: int
 ) -> None:
-    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     folder = Folder(parent=1)
     folder.write("gone", process(pid=gone))
     folder.write("here", process())
@@ -112,7 +112,7 @@ def test_a_process_that_died_counts_no_more(
 def test_what_a_killed_group_left_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: int
 ) -> None:
-    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     left, ours = Folder(parent=gone), Folder(parent=os.getpid())
     for folder in (left, ours):
         folder.write("a", process())
@@ -125,7 +125,7 @@ def test_what_a_killed_group_left_is_removed(
 def test_a_process_with_the_pid_of_one_that_died_is_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     died = process()
     died.began -= 1
     ours, of_another = Folder(parent=os.getpid()), Folder(parent=os.getpid())
@@ -143,7 +143,7 @@ def test_a_process_with_the_pid_of_one_that_died_is_another(
 def test_a_folder_with_a_number_that_is_no_pid_stops_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     (tmp_path / f"holdfast-worker-{os.getuid()}-{'9' * 40}").mkdir()
 
     remove_leftovers()
@@ -162,7 +162,7 @@ def test_a_process_is_told_from_one_that_is_gone() -> None:
 def test_the_folder_goes_with_the_last_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     folder = Folder(parent=1)
     folder.write("a", process())
     folder.write("b", process())
@@ -177,7 +177,7 @@ def test_the_folder_goes_with_the_last_process(
 def test_a_folder_that_someone_else_laid_out_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     folder = Folder(parent=1)
     folder.path.symlink_to(tmp_path)
 
@@ -190,7 +190,7 @@ def test_a_process_that_could_not_write_once_writes_again_and_warned_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Given something where the folder ought to be
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     given = msgspec.structs.replace(settings(), worker_metrics_port=9191)
     idle = SimpleNamespace(workers=[], consumers={})
     left = Left(Reporter(idle, {}, given, Recorder(), lambda: None), given)
@@ -204,3 +204,18 @@ def test_a_process_that_could_not_write_once_writes_again_and_warned_once(
     left.write(WELL)
 
     assert [one.pid for one in Folder().read()] == [os.getpid()]
+
+
+def test_why_the_database_takes_no_reports_names_neither_its_host_nor_its_user() -> None:
+    """The port that shows it asks for no key; the log has it all."""
+    reporter = Reporter(
+        SimpleNamespace(workers=[], consumers={}), {}, settings(), Recorder(), lambda: None
+    )
+    says = 'connection to server at "10.0.0.5", port 5432 failed: no password for user "shop"'
+
+    def report() -> None:
+        raise peewee.OperationalError(says)
+
+    reporter._attempt(report)
+
+    assert reporter.database_says == "no connection; see the log"

@@ -135,3 +135,62 @@ def poison_kills(scene: Scene) -> str:
     ids = scene.load.place(scene.name(KILLER))
     scene.fires(lambda: not scene.not_failed(ids), "it failed", 90.0)
     return "1 order"
+
+
+#: Whatever records a failure in the database.
+RECORDS: Final = ("dead_letters", "undecided")
+NOT_RECORDED: Final = "no failure is recorded now, in "
+REFUSE: Final = f"""
+CREATE FUNCTION refuse_record() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION USING MESSAGE = '{NOT_RECORDED}' || TG_TABLE_NAME;
+END $$;
+""" + "".join(
+    f"CREATE TRIGGER refuse BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION refuse_record();"
+    for table in RECORDS
+)
+TAKE_AGAIN: Final = (
+    "".join(f"DROP TRIGGER refuse ON {table};" for table in RECORDS)
+    + "DROP FUNCTION refuse_record();"
+)
+#: What workers say of messages that come back, by their last reports.
+CAME_BACK: Final = """
+SELECT p->>'message_id', ((p->>'last_ms')::bigint - (p->>'first_ms')::bigint) / 1000.0
+FROM workers, jsonb_each(holds) AS h (queue, held), jsonb_array_elements(held->'put_back') AS p
+WHERE seen_at > now() - interval '5 s' AND strpos(p->>'error', %s) > 0
+"""
+#: How soon a worker says that a failure could not be recorded: a report takes half a second.
+SHOWN_S_MAX: Final = 10.0
+#: A long run goes on until the alert's condition has to be met.
+ALERT_S: Final = 60.0
+
+
+@fault("poison-unrecordable")
+def poison_unrecordable(scene: Scene) -> str:
+    """An order that can only fail, while the database takes no record of any failure."""
+    scene.rig.sql(REFUSE)
+    try:
+        ids = scene.load.place(scene.name(CURSED))
+        scene.doomed += ids
+        refused = f"{NOT_RECORDED}{RECORDS[0]}"
+        scene.fires(
+            lambda: refused in scene.rig.postgres.log.read_text(errors="replace"),
+            "a record was refused", 60.0,
+        )  # fmt: skip
+        long_s = ALERT_S if scene.series > 1 else 0.0
+        if not _is_shown(scene, long_s):
+            scene.unseen.append(f"order {ids[0]}, whose failure could not be recorded")
+        if not scene.load.probe():
+            scene.broken.append(f"neighbours of order {ids[0]} were not decided")
+    finally:
+        scene.rig.sql(TAKE_AGAIN)
+    return "1 order"
+
+
+def _is_shown(scene: Scene, for_s: float) -> bool:
+    """Whether a worker reports a message that has come back for so long, soon after it has."""
+    for _ in range(int((for_s + SHOWN_S_MAX) / 0.2)):
+        if any(lasted_s > for_s for _, lasted_s in scene.rig.sql(CAME_BACK, NOT_RECORDED)):
+            return True
+        scene.wait(0.2)
+    return False

@@ -41,6 +41,8 @@ class Scene:
     patience_s: float
     malformed: int = 0
     broken: list[str] = field(default_factory=list)
+    # What came back for long and was not shown to anybody.
+    unseen: list[str] = field(default_factory=list)
     # Orders that can only fail, after their retries: meanwhile other faults come.
     doomed: list[str] = field(default_factory=list)
     # Copies of messages that come when nobody thinks of them any more.
