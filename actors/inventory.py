@@ -1,6 +1,7 @@
 """The actors that own products and stock: claim, lock, decide, write."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import dramatiq
 import msgspec
@@ -16,13 +17,14 @@ from models.queries import inbox, stock
 from models.queries.inbox import Received
 from models.queries.stock import DEFAULT_LOCATION, Movement, Product
 from models.rules.allocation import StockChange, adjust
+from models.rules.replacement import Replacement, supersede
 
 
 @dramatiq.actor(
     actor_name=ROUTES[PutProduct].actor, queue_name=ROUTES[PutProduct].queue, broker=broker
 )
 def put_products(commands: msgspec.Raw) -> None:
-    """Create or replace products."""
+    """Create or replace products. A PUT that was accepted before the last one is refused."""
     _putting.submit(decode(PutProduct, commands))
 
 
@@ -40,10 +42,21 @@ def _put(commands: Sequence[PutProduct]) -> None:
             ROUTES[PutProduct].kind, [Received(c.id, c.sku, c.at) for c in commands]
         )
         mine = inbox.claimed(commands, claims)
-        latest = {c.sku: Product(c.sku, c.name, c.unit_price, c.currency) for c in mine}
-        if latest:
-            stock.put_products(latest.values())
-    recorder.decided(ROUTES[PutProduct].actor, commands, mine, 0)
+        latest = stock.lock_latest_puts(c.sku for c in mine)
+        refusals = supersede(latest, [Replacement(c.id, c.sku, claims[c.id].at) for c in mine])
+        decided = list(zip(mine, refusals, strict=True))
+        applied = [c for c, refusal in decided if refusal is None]
+        # Of several PUTs of a product the last one is what becomes of it.
+        stock.put_products({c.sku: _product(c, claims[c.id].at) for c in applied}.values())
+        refused = [(c.id, refusal) for c, refusal in decided if refusal is not None]
+        inbox.record_refusals(refused)
+    recorder.decided(ROUTES[PutProduct].actor, commands, mine, len(refused))
+
+
+def _product(command: PutProduct, accepted_at: datetime) -> Product:
+    return Product(
+        command.sku, command.name, command.unit_price, command.currency, accepted_at, command.id
+    )
 
 
 def _adjust(commands: Sequence[AdjustStock]) -> None:

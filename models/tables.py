@@ -28,6 +28,8 @@ class Product(Table):
     currency = peewee.TextField()
     created_at = TimestampField()
     updated_at = TimestampField()
+    accepted_at = TimestampField(null=True)
+    writer = peewee.UUIDField(null=True)
 
     class Meta:
         table_name = "products"

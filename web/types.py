@@ -148,6 +148,8 @@ class Rejection(msgspec.Struct):
     lines: list[Shortage] | msgspec.UnsetType = msgspec.UNSET
     # The order's status, where it can't make the move.
     status_now: OrderStatus | msgspec.UnsetType = msgspec.UNSET
+    # The command that was accepted later and took effect first.
+    superseded_by: CommandId | msgspec.UnsetType = msgspec.UNSET
     # Units, where an adjustment would leave more than on_hand_max.
     on_hand: int | msgspec.UnsetType = msgspec.UNSET
     on_hand_max: int | msgspec.UnsetType = msgspec.UNSET

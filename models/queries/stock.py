@@ -1,10 +1,12 @@
 """Stock, its ledger and the products, set-based."""
 
 from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 from models.database import array, execute, fetch, text_array
 from models.rules.allocation import Level
+from models.rules.replacement import Replacement
 
 #: Until warehouses are told apart, all stock is in one place; the tables are ready for more.
 DEFAULT_LOCATION = "main"
@@ -37,15 +39,28 @@ SET on_hand = s.on_hand + change.on_hand, allocated = s.allocated + change.alloc
 FROM change WHERE s.sku = change.sku AND s.location = change.location
 """
 
+LATEST_PUTS = """
+SELECT writer::text, sku, accepted_at FROM products
+WHERE sku = ANY (%s::text[]) AND writer IS NOT NULL
+ORDER BY sku
+FOR NO KEY UPDATE
+"""
+
+# A clock that is ahead must not refuse the PUTs of others until they catch up with it: to have come
+# by now, a change was accepted by now.
+# A new product has no row to lock: one that was accepted later may be there by now, and stays.
 PUT_PRODUCTS = """
 WITH put AS (
-    INSERT INTO products (sku, name, unit_price, currency, created_at, updated_at)
-    SELECT sku, name, unit_price, currency, now(), now()
-    FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::text[])
-        AS given (sku, name, unit_price, currency)
+    INSERT INTO products AS p
+        (sku, name, unit_price, currency, created_at, updated_at, accepted_at, writer)
+    SELECT sku, name, unit_price, currency, now(), now(), least(accepted_at, now()), writer
+    FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::text[], %s::timestamptz[], %s::uuid[])
+        AS given (sku, name, unit_price, currency, accepted_at, writer)
     ORDER BY sku
     ON CONFLICT (sku) DO UPDATE SET name = excluded.name, unit_price = excluded.unit_price,
-        currency = excluded.currency, updated_at = excluded.updated_at
+        currency = excluded.currency, updated_at = excluded.updated_at,
+        accepted_at = excluded.accepted_at, writer = excluded.writer
+        WHERE p.accepted_at IS NULL OR p.accepted_at <= excluded.accepted_at
     RETURNING sku
 )
 INSERT INTO stock (sku, location, on_hand, allocated, updated_at)
@@ -67,12 +82,14 @@ class Movement(NamedTuple):
 
 
 class Product(NamedTuple):
-    """unit_price: minor units of currency."""
+    """unit_price: minor units of currency; accepted_at, writer: of the command that puts it."""
 
     sku: str
     name: str
     unit_price: int
     currency: str
+    accepted_at: datetime
+    writer: str
 
 
 def lock_levels(skus: Iterable[str]) -> dict[str, Level]:
@@ -107,9 +124,17 @@ def write_movements(movements: Sequence[Movement]) -> None:
     )
 
 
+def lock_latest_puts(skus: Iterable[str]) -> dict[str, Replacement]:
+    """Lock products, in SKU order; returns by SKU what put them, where that is known."""
+    rows = fetch(LATEST_PUTS, (text_array(sorted(set(skus))),))
+    return {row[1]: Replacement(*row) for row in rows}
+
+
 def put_products(products: Collection[Product]) -> None:
     """Create or replace products, one row per SKU; a new one gets a stock row of nothing."""
-    skus, names, prices, currencies = zip(*products, strict=True)
+    if not products:
+        return
+    skus, names, prices, currencies, accepted, writers = zip(*products, strict=True)
     execute(
         PUT_PRODUCTS,
         (
@@ -117,6 +142,8 @@ def put_products(products: Collection[Product]) -> None:
             text_array(names),
             array([str(price) for price in prices]),
             text_array(currencies),
+            array([at.isoformat() for at in accepted]),
+            array(writers),
             DEFAULT_LOCATION,
         ),
     )

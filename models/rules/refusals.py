@@ -35,6 +35,7 @@ STOCK_LIMIT: Final = "stock-limit"
 UNKNOWN_SKU: Final = "unknown-sku"
 MIXED_CURRENCIES: Final = "mixed-currencies"
 ILLEGAL_TRANSITION: Final = "illegal-transition"
+SUPERSEDED: Final = "superseded"
 PRECONDITION_FAILED: Final = "precondition-failed"
 UNKNOWN_ORDER: Final = "unknown-order"
 PROCESSING_FAILED: Final = "processing-failed"
@@ -51,6 +52,7 @@ STATUS_BY_SLUG: Final[Mapping[str, int]] = {
     MIXED_CURRENCIES: 409,
     ILLEGAL_TRANSITION: 409,
     UNKNOWN_ORDER: 409,
+    SUPERSEDED: 409,
     PRECONDITION_FAILED: 412,
     PROCESSING_FAILED: 500,
     UNKNOWN_QUEUE: 409,
@@ -67,6 +69,7 @@ _TITLES: Final[Mapping[str, str]] = {
     MIXED_CURRENCIES: "Products of different currencies",
     ILLEGAL_TRANSITION: "That move is not allowed",
     UNKNOWN_ORDER: "Unknown order",
+    SUPERSEDED: "A later change came first",
     PRECONDITION_FAILED: "The order has changed",
     PROCESSING_FAILED: "It could not be processed",
     UNKNOWN_QUEUE: "Unknown queue",

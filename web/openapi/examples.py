@@ -6,6 +6,7 @@ from actors.commands import ON_HAND_MAX
 
 ORDER_ID: Final = "01995f3a-7c41-8b2e-9d05-4f1e6a7b8c9d"
 COMMAND_ID: Final = "01995f3a-9e07-8c11-a3f4-0b5d2e6c7a81"
+LATER_ID: Final = "01995f3a-c218-8f5e-b7d0-6a1c4e9f2d35"
 TRACE_PARENT: Final = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 TRACE_ID: Final = TRACE_PARENT[3:35]
 
@@ -160,5 +161,6 @@ PROBLEM_MEMBERS: Final[dict[str, Example]] = {
     "mixed-currencies": {"id": ORDER_ID},
     "illegal-transition": {"id": COMMAND_ID, "status_now": "shipped"},
     "unknown-order": {"id": COMMAND_ID},
+    "superseded": {"id": COMMAND_ID, "superseded_by": LATER_ID},
     "processing-failed": {"id": COMMAND_ID},
 }  # fmt: skip

@@ -173,8 +173,8 @@ OPERATIONS: Final = (
         ("order_id", "If-Match", *_CHANGE),
         Body(MoveRequest, {"ship": examples.SHIP, "return": examples.RETURN}),
         (
-            "not-found", "gone", "illegal-transition", "unknown-order", "precondition-failed",
-            _FAILED,
+            "not-found", "gone", "illegal-transition", "unknown-order", "superseded",
+            "precondition-failed", _FAILED,
         ),
     ),
     Operation(
@@ -191,7 +191,7 @@ OPERATIONS: Final = (
         {200: _STOCK_AFTER, 202: _ACCEPTED},
         ("sku", *_CHANGE),
         Body(ProductRequest, {"product": examples.PRODUCT}),
-        (_FAILED,),
+        ("superseded", _FAILED),
     ),
     Operation(
         "GET", "/v1/inventory", inventory.InventoryList, "listInventory", "Inventory",

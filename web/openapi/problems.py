@@ -9,7 +9,7 @@ from actors.commands import ON_HAND_MAX, CommandId
 from actors.schemas import Schema
 from models.rules import refusals
 from models.rules.refusals import refuse
-from web.openapi.examples import PROBLEM_MEMBERS, TRACE_ID
+from web.openapi.examples import LATER_ID, PROBLEM_MEMBERS, TRACE_ID
 from web.problems import MEDIA_TYPE
 from web.types import OrderStatus, Shortage
 
@@ -66,6 +66,10 @@ KINDS: Final[dict[str, Kind]] = {
         "The order is shipped; it can become delivered, returned, not cancelled.",
     ),
     "unknown-order": _decided(refusals.UNKNOWN_ORDER, "This order was never accepted."),
+    "superseded": _decided(
+        refusals.SUPERSEDED,
+        f"The change {LATER_ID} was accepted later and has taken effect already.",
+    ),
     "precondition-failed": _decided(
         refusals.PRECONDITION_FAILED, "The order is at version 2. Read it again."
     ),
@@ -158,6 +162,8 @@ class Problem(msgspec.Struct):
     id: CommandId | msgspec.UnsetType = msgspec.UNSET
     lines: list[Shortage] | msgspec.UnsetType = msgspec.UNSET
     status_now: OrderStatus | msgspec.UnsetType = msgspec.UNSET
+    # The command that was accepted later and took effect first.
+    superseded_by: CommandId | msgspec.UnsetType = msgspec.UNSET
     # Units, where an adjustment would leave more than on_hand_max.
     on_hand: int | msgspec.UnsetType = msgspec.UNSET
     on_hand_max: int | msgspec.UnsetType = msgspec.UNSET
