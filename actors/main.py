@@ -3,6 +3,7 @@
 import actors.inventory
 import actors.operations
 import actors.orders
+import actors.placing
 from actors import interpreter, logs
 from actors.broker import broker
 from actors.log_context import CurrentMessage

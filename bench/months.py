@@ -138,7 +138,7 @@ class Side:
 def place(_side: Side) -> int:
     """A batch of new orders."""
     from actors.commands import Line, PlaceOrder  # noqa: PLC0415
-    from actors.orders import _place  # noqa: PLC0415
+    from actors.placing import _place  # noqa: PLC0415
 
     skus = [f"S{random.randrange(SKUS)}" for _ in range(2 * BATCH)]
     _place(

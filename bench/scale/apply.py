@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from actors import orders
+from actors import placing
 from actors.commands import Line, PlaceOrder
 from config import settings
 from models.database import configure, database
@@ -60,7 +60,7 @@ def main() -> None:
     configure(settings(), application_name="holdfast-scale")
     watch = Stopwatch()
     batches = [_commands(options) for _ in range(4)]
-    orders._place(_fresh(batches[0]))
+    placing._place(_fresh(batches[0]))
     watch.before_s = watch.locking_s = watch.locked_s = watch.commit_s = 0.0
     print("ready", flush=True)
     sys.stdin.readline()
@@ -72,7 +72,7 @@ def main() -> None:
         fresh = _fresh(batch)
         wall, cpu = time.perf_counter(), time.process_time()
         watch.begin()
-        orders._place(fresh)
+        placing._place(fresh)
         wall_s += time.perf_counter() - wall
         worker_s += time.process_time() - cpu
         transactions += 1

@@ -15,7 +15,7 @@ import psycopg2
 import pytest
 from psycopg2.extensions import parse_dsn
 
-from actors.orders import place_orders
+from actors.placing import place_orders
 from config import settings
 from deploy.local.servers import Postgres
 from models import database as db

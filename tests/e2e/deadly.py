@@ -7,10 +7,10 @@ import os
 import signal
 from typing import Any
 
-from actors import orders
+from actors import placing
 
 DEADLY = "deadly"
-_order_row = orders._order_row
+_order_row = placing._order_row
 
 
 def _kill_or_write(command: Any, *rest: Any) -> Any:
@@ -19,4 +19,4 @@ def _kill_or_write(command: Any, *rest: Any) -> Any:
     return _order_row(command, *rest)
 
 
-orders._order_row = _kill_or_write  # type: ignore[assignment]
+placing._order_row = _kill_or_write  # type: ignore[assignment]

@@ -9,7 +9,7 @@ import pytest
 
 from actors.commands import PauseQueue
 from actors.operations import operate
-from actors.orders import place_orders
+from actors.placing import place_orders
 from actors.terminal import asking
 from config import settings
 from deploy.local import ports

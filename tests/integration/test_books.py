@@ -18,10 +18,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from actors import inventory, orders
+from actors import inventory, orders, placing
 from actors.commands import AdjustStock, MoveOrder, PlaceOrder, PutProduct, encode, join
 from actors.inventory import adjust_stock, put_products
-from actors.orders import WAITS_MAX, move_orders, place_orders
+from actors.orders import WAITS_MAX, move_orders
+from actors.placing import place_orders
 from deploy.local.servers import RabbitMQ
 from models.database import discard_connection
 from tests.integration.workshop import (
@@ -301,7 +302,7 @@ def test_transactions_of_many_processes_at_once_never_oversell(database: None) -
     # When they are decided in transactions of their own at the same time, some of them twice
     def run(n: int) -> None:
         for batch in (*batches[n::12], *batches[n - 1 :: 12]):
-            orders._place(batch)
+            placing._place(batch)
 
     in_threads(12, run)
 
@@ -335,7 +336,7 @@ def test_orders_moves_and_adjustments_at_once_leave_books_that_agree(database: N
 
     def run(n: int) -> None:
         if n % 3 == 0:
-            orders._place([order(("B", 1), ("A", 3)) for _ in range(5)])
+            placing._place([order(("B", 1), ("A", 3)) for _ in range(5)])
         elif n % 3 == 1:
             mine = placed[n::12]
             orders._apply_moves([move(each.id, "shipped") for each in mine])
@@ -356,7 +357,7 @@ def test_stock_is_the_sum_of_the_ledger_in_every_snapshot_while_orders_are_place
     def run(n: int) -> None:
         for _ in range(10):
             if n:
-                orders._place([order(("A", 1)) for _ in range(5)])
+                placing._place([order(("A", 1)) for _ in range(5)])
             else:
                 assert_books_agree()
 

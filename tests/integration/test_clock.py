@@ -16,7 +16,7 @@ from actors import clock as clock_module
 from actors.clock import Clock, Job
 from actors.clock_metrics import health
 from actors.inventory import adjust_stock
-from actors.orders import place_orders
+from actors.placing import place_orders
 from actors.queues import QueueInspector
 from config import settings
 from deploy.local import ports

@@ -11,7 +11,8 @@ import pytest
 from actors import access
 from actors.access import RightMissing
 from actors.broker import Broker
-from actors.orders import move_orders, place_orders
+from actors.orders import move_orders
+from actors.placing import place_orders
 from config import ROOT
 from tests.conftest import eventually
 from tests.integration.workshop import (

@@ -12,7 +12,7 @@ from dramatiq.common import dq_name
 
 from actors.commands import ROUTES, Operate, PauseQueue, ResumeQueue, SetRateLimit
 from actors.controls import Controls, controls
-from actors.orders import place_orders
+from actors.placing import place_orders
 from models import database as db
 from models.queries import controls as switches
 from models.queries import reads

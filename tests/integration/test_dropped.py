@@ -10,7 +10,7 @@ from dramatiq.common import dq_name, xq_name
 
 from actors.dropped import Collector
 from actors.operations import operate
-from actors.orders import place_orders
+from actors.placing import place_orders
 from config import settings
 from deploy.local.server import ServerError
 from models import database as db

@@ -11,7 +11,8 @@ from dramatiq.errors import ConnectionClosed
 from actors import dead_letters as letters
 from actors.envelope import EnvelopeEncoder, for_the_record
 from actors.inventory import adjust_stock
-from actors.orders import move_orders, place_orders
+from actors.orders import move_orders
+from actors.placing import place_orders
 from models import database as db
 from models.queries import reads
 from models.rules import allocation
@@ -344,7 +345,7 @@ def with_bug(monkeypatch: pytest.MonkeyPatch, times: int = 1_000) -> list[str]:
             raise ZeroDivisionError("a bug")
         return right(*arguments)
 
-    monkeypatch.setattr("actors.orders.allocate", allocate)
+    monkeypatch.setattr("actors.placing.allocate", allocate)
     return calls
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from actors.commands import AdjustStock, MoveOrder, Origin
 from actors.inventory import adjust_stock, put_products
-from actors.orders import move_orders, place_orders
+from actors.orders import move_orders
+from actors.placing import place_orders
 from models import database as db
 from models.queries import lookup
 from tests.integration.workshop import (

@@ -12,7 +12,8 @@ from actors import settled
 from actors.commands import DiscardFailures, PauseQueue, RetryFailures
 from actors.inventory import adjust_stock
 from actors.operations import _begin, operate
-from actors.orders import move_orders, place_orders
+from actors.orders import move_orders
+from actors.placing import place_orders
 from actors.settled import query_of
 from actors.stats import recorder
 from models import database as db
@@ -107,7 +108,7 @@ def test_the_first_failure_is_known_through_retries_and_splits(
     def allocate(*_: Any) -> Any:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("actors.orders.allocate", allocate)
+    monkeypatch.setattr("actors.placing.allocate", allocate)
     monkeypatch.setattr("actors.retries.RETRIES_MAX", 1)
     stocked("A", 5)
     workshop.broker.enqueue(for_actor(place_orders, order(("A", 1)), order(("A", 1))))

@@ -13,7 +13,8 @@ from playhouse.migrations import Runner
 
 from actors import dead_letters
 from actors import undecided as record
-from actors.orders import move_orders, place_orders
+from actors.orders import move_orders
+from actors.placing import place_orders
 from config import settings
 from deploy.local.servers import Postgres
 from models import database as db

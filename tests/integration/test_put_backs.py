@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from actors import health
-from actors.orders import place_orders
+from actors.placing import place_orders
 from actors.put_backs import put_backs
 from actors.queues import QueueInspector
 from config import settings

@@ -19,7 +19,8 @@ import pytest
 
 from actors import dead_letters as letters
 from actors.inventory import adjust_stock
-from actors.orders import _apply_moves, move_orders, place_orders
+from actors.orders import _apply_moves, move_orders
+from actors.placing import place_orders
 from config import SettingsError, parse, settings
 from models import database as db
 from models import month_export, retention

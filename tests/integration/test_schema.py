@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from playhouse.migrations import Runner
 from playhouse.postgres_ext import ArrayField, BinaryJSONField, TSVectorField
 
-from actors.orders import place_orders
+from actors.placing import place_orders
 from deploy.local.servers import Postgres
 from models import database as db
 from models import tables

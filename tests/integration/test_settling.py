@@ -16,7 +16,7 @@ from pika.frame import Method
 from pika.spec import Basic
 
 from actors.controls import controls
-from actors.orders import place_orders
+from actors.placing import place_orders
 from tests.conftest import eventually
 from tests.integration.workshop import (
     Workshop,

@@ -14,7 +14,7 @@ from actors.heartbeat import Reporter
 from actors.holdings import SHOWN_MAX
 from actors.inventory import adjust_stock, put_products
 from actors.limits import Limited
-from actors.orders import place_orders
+from actors.placing import place_orders
 from actors.retries import RETRIES_MAX
 from actors.stats import Recorder, recorder
 from config import settings

@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 
 from actors.inventory import adjust_stock, put_products
-from actors.orders import place_orders
+from actors.placing import place_orders
 from config import SettingsError, settings
 from deploy.local.servers import Postgres
 from models import database as db

@@ -8,7 +8,7 @@ import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from actors.orders import place_orders
+from actors.placing import place_orders
 from actors.tracing import Spans, Tracing
 from config import settings
 from tests.conftest import eventually

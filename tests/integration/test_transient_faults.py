@@ -11,7 +11,8 @@ import psycopg2
 import pytest
 
 from actors.inventory import adjust_stock
-from actors.orders import move_orders, place_orders
+from actors.orders import move_orders
+from actors.placing import place_orders
 from actors.retries import passes_by_itself
 from config import settings
 from deploy.local.servers import Postgres

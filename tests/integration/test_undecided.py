@@ -8,7 +8,8 @@ from dramatiq.broker import MessageProxy
 
 from actors import dead_letters
 from actors import undecided as record
-from actors.orders import move_orders, place_orders
+from actors.orders import move_orders
+from actors.placing import place_orders
 from models import database as db
 from models.queries import dead_letters as queries
 from models.queries import undecided

@@ -31,7 +31,8 @@ from actors.commands import (
 )
 from actors.inventory import adjust_stock, put_products
 from actors.operations import operate
-from actors.orders import move_orders, place_orders
+from actors.orders import move_orders
+from actors.placing import place_orders
 from config import settings
 from deploy.local.servers import RabbitMQ
 from models.database import fetch, reading

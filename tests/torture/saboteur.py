@@ -26,13 +26,14 @@ def _replace(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
 
 def sabotage_worker() -> None:
     """Put the worker's failpoints around the functions of its actors."""
-    from actors import full_queues, orders  # noqa: PLC0415 - they read settings
+    from actors import full_queues, orders, placing  # noqa: PLC0415 - they read settings
     from actors.broker import broker  # noqa: PLC0415
     from models.queries import inbox  # noqa: PLC0415
 
-    _replace(orders, "transaction", _around_a_transaction)
+    for module in (orders, placing):
+        _replace(module, "transaction", _around_a_transaction)
     _replace(inbox, "claim", lambda claim: _then(claim, "after-claim"))
-    _replace(orders, "_order_row", _killed_by_some)
+    _replace(placing, "_order_row", _killed_by_some)
     _replace(full_queues.Due, "_moved", _moved_in_two_steps)
     _replace(broker, "enqueue", _enqueue_of_a_worker)
 

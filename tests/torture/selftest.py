@@ -30,7 +30,7 @@ PATIENCE_S: Final = 15.0
 BROKER: Final = "actors/broker.py"
 RETRIES: Final = "actors/retries.py"
 INBOX: Final = "models/queries/inbox.py"
-ORDERS: Final = "actors/orders.py"
+ORDERS: Final = "actors/placing.py"
 STOCK: Final = "models/queries/stock.py"
 PUBLISHER: Final = "web/publisher.py"
 

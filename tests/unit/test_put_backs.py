@@ -6,7 +6,7 @@ import pytest
 from dramatiq.broker import MessageProxy
 
 from actors import put_backs as module
-from actors.orders import place_orders
+from actors.placing import place_orders
 from actors.put_backs import MESSAGES_MAX, STALE_MS, PutBacks
 from tests.integration.workshop import for_actor, order
 
