@@ -3,8 +3,10 @@
 from typing import Final
 
 from actors.commands import (
+    LANES,
     MESSAGE_BYTES_MAX,
     MESSAGE_COMMANDS_MAX,
+    QUEUES,
     ROUTES,
     Command,
     Route,
@@ -22,6 +24,9 @@ orders over HTTP.
 A message is a batch of commands of one kind, in Dramatiq's envelope. It goes through the default
 exchange, persistent and mandatory, and is taken only once RabbitMQ has confirmed it. It may be
 delivered more than once: a command takes effect once, by its id."""
+
+LANE: Final = """ It has a single active consumer (x-single-active-consumer), and its messages \
+are decided in order."""
 
 _VERSION: Final = {"bindingVersion": "0.3.0"}
 _ID: Final = "01995f3a-7c41-8b2e-9d05-4f1e6a7b8c9d"
@@ -47,22 +52,25 @@ _EXAMPLES: Final[dict[str, Schema]] = {
 
 def document() -> Schema:
     """The whole document, ready to be encoded."""
-    channels = {route.actor: _channel(route) for route in ROUTES.values()}
     operations = {}
     for route in ROUTES.values():
-        channel = {"$ref": f"#/channels/{route.actor}"}
+        channel = f"#/channels/{_channel_name(route.queue)}"
+        parts = {
+            "channel": {"$ref": channel},
+            "messages": [{"$ref": f"{channel}/messages/{route.kind}"}],
+        }
         operations[f"send_{route.actor}"] = {
-            "action": "send", "channel": channel, "summary": "The front door publishes it.",
+            "action": "send", **parts, "summary": "The front door publishes it.",
             "bindings": {"amqp": {"deliveryMode": 2, "mandatory": True, **_VERSION}},
         }  # fmt: skip
         operations[f"receive_{route.actor}"] = {
-            "action": "receive", "channel": channel, "summary": f"{route.actor} decides.",
+            "action": "receive", **parts, "summary": f"{route.actor} decides.",
         }  # fmt: skip
     return {
         "asyncapi": "3.0.0",
         "info": {"title": "Holdfast's messages", "version": VERSION, "description": ABOUT},
         "defaultContentType": "application/json",
-        "channels": channels,
+        "channels": {_channel_name(queue): _channel(queue) for queue in QUEUES},
         "operations": operations,
         "components": {
             "messages": {route.kind: _message(kind, route) for kind, route in ROUTES.items()},
@@ -71,14 +79,19 @@ def document() -> Schema:
     }
 
 
-def _channel(route: Route) -> Schema:
-    queue = {"durable": True, "exclusive": False, "autoDelete": False}
+def _channel_name(queue: str) -> str:
+    return queue.removeprefix("holdfast.")
+
+
+def _channel(queue: str) -> Schema:
+    kinds = [route.kind for route in ROUTES.values() if route.queue == queue]
+    form = {"durable": True, "exclusive": False, "autoDelete": False}
     return {
-        "address": route.queue,
-        "description": f"A quorum queue. {route.queue}.DQ has what waits for another try, "
-        f"{route.queue}.XQ what was given up.",
-        "messages": {route.kind: {"$ref": f"#/components/messages/{route.kind}"}},
-        "bindings": {"amqp": {"is": "queue", "queue": {"name": route.queue, **queue}, **_VERSION}},
+        "address": queue,
+        "description": f"A quorum queue. {queue}.DQ has what waits for another try, "
+        f"{queue}.XQ what was given up.{LANE if queue in LANES else ''}",
+        "messages": {kind: {"$ref": f"#/components/messages/{kind}"} for kind in kinds},
+        "bindings": {"amqp": {"is": "queue", "queue": {"name": queue, **form}, **_VERSION}},
     }
 
 

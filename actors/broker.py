@@ -30,6 +30,7 @@ from dramatiq.middleware import Middleware
 from actors import dead_letters
 from actors.access import Patience, RightMissing, is_refused
 from actors.attachment import Attachment
+from actors.commands import LANES
 from actors.controls import Pausing, controls
 from actors.crashes import Crashes
 from actors.envelope import EnvelopeEncoder, first_cause
@@ -63,8 +64,9 @@ HOLD_POLL_S = 0.25
 PUT_BACK_PAUSE_S = 1.0
 
 
-def queue_arguments(queue: str, *, length_max: int | None) -> dict[str, Any]:
-    """Arguments of a queue. length_max: messages it holds before it refuses more."""
+def queue_arguments(queue: str, *, length_max: int | None, ordered: bool = False) -> dict[str, Any]:
+    """Arguments of a queue. length_max: messages it holds before it refuses more; ordered: whether
+    RabbitMQ delivers to one of its consumers only, until that is gone."""
     arguments: dict[str, Any] = {
         "x-queue-type": "quorum",
         "x-delivery-limit": DELIVERIES_MAX,
@@ -73,13 +75,15 @@ def queue_arguments(queue: str, *, length_max: int | None) -> dict[str, Any]:
     }
     if length_max is not None:
         arguments |= {"x-max-length": length_max, "x-overflow": OVERFLOW}
+    if ordered:
+        arguments["x-single-active-consumer"] = True
     return arguments
 
 
 def declarations(queue: str, length_max: int) -> dict[str, dict[str, Any]]:
     """The queues behind one queue name: itself, its delayed and its dead messages."""
     return {
-        queue: queue_arguments(queue, length_max=length_max),
+        queue: queue_arguments(queue, length_max=length_max, ordered=queue in LANES),
         # What is on its way back must never be refused.
         dq_name(queue): queue_arguments(queue, length_max=None),
         # No expiry: nothing leaves it but by hand.

@@ -19,10 +19,11 @@ from typing import Final
 import peewee
 
 from actors.clock_metrics import ClockMetrics, Seen, health
+from actors.commands import QUEUES
 from actors.dropped import Collector
 from actors.exposition import Exposition
 from actors.policies import PoliciesUnknownError, conflicts
-from actors.queues import QUEUES, QueueInspector, QueuesUnknownError
+from actors.queues import QueueInspector, QueuesUnknownError
 from config import Settings
 from models import housekeeping, retention
 from models.database import database, discard_connection

@@ -10,11 +10,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from actors.commands import ROUTES_BY_ACTOR
+from actors.commands import QUEUES, ROUTES_BY_ACTOR
 from actors.dropped import REASONS
 from actors.health import answer, of_clock
 from actors.metrics import host_clock_metric
-from actors.queues import QUEUES, QueueState
+from actors.queues import QueueState
 from models.host_clock import host_clock
 from models.queries.reconciliation import Reconciled
 from models.queries.server import READ_ONLY

@@ -223,22 +223,38 @@ AnyCommand = TypeVar("AnyCommand", PlaceOrder, MoveOrder, PutProduct, AdjustStoc
 
 
 class Route(msgspec.Struct, frozen=True):
-    """Where a kind of command goes. kind: its name in the inbox and the API."""
+    """Where a kind of command goes. kind: its name in the inbox and the API; ordered: whether its
+    queue is a lane."""
 
     kind: str
     actor: str
     queue: str
+    ordered: bool = False
 
 
-#: One actor per kind of change, and a queue each.
+#: One actor per kind of change. A lane is a queue that one worker at a time consumes and decides in
+#: order; actors share it where the order of their changes counts.
 ROUTES: Final[dict[type[Command], Route]] = {
     PlaceOrder: Route("place_order", "place_orders", "holdfast.orders"),
-    MoveOrder: Route("move_order", "move_orders", "holdfast.moves"),
-    PutProduct: Route("put_product", "put_products", "holdfast.products"),
-    AdjustStock: Route("adjust_stock", "adjust_stock", "holdfast.stock"),
+    MoveOrder: Route("move_order", "move_orders", "holdfast.transitions", ordered=True),
+    PutProduct: Route("put_product", "put_products", "holdfast.skus", ordered=True),
+    AdjustStock: Route("adjust_stock", "adjust_stock", "holdfast.skus", ordered=True),
     Operate: Route("operate", "operate", "holdfast.operations"),
 }
 ROUTES_BY_ACTOR: Final = {route.actor: route for route in ROUTES.values()}
+
+
+def _actors_by_queue() -> dict[str, tuple[str, ...]]:
+    actors: dict[str, tuple[str, ...]] = {}
+    for route in ROUTES_BY_ACTOR.values():
+        actors[route.queue] = (*actors.get(route.queue, ()), route.actor)
+    return actors
+
+
+ACTORS_BY_QUEUE: Final = _actors_by_queue()
+#: Each queue once.
+QUEUES: Final = tuple(ACTORS_BY_QUEUE)
+LANES: Final = frozenset(route.queue for route in ROUTES_BY_ACTOR.values() if route.ordered)
 
 _encoder = msgspec.json.Encoder()
 _decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {

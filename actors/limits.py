@@ -2,7 +2,7 @@
 
 `@actor(rate_limit="100/s")` and `@actor(concurrency=2)`. A limited message goes back to its queue,
 which this process then holds until there may be room (see actors/controls.py): the backlog stays
-where it is bounded, and waits for next to nothing. An actor with limits needs a queue of its own.
+where it is bounded, and waits for next to nothing. Actors that share the queue wait as well.
 The counting is Dramatiq's own, kept in PostgreSQL.
 
 The limit is taken around the actor's call and not in a hook: Dramatiq logs what a hook raises and

@@ -18,6 +18,7 @@ import msgspec
 from actors import audit, requeue
 from actors.broker import broker
 from actors.commands import (
+    QUEUES,
     ROUTES,
     ROUTES_BY_ACTOR,
     DiscardFailures,
@@ -82,7 +83,7 @@ def _switch(command: Operate) -> None:
 
 def _turn(command: Operate) -> Refusal | None:
     by = command.origin.name
-    queues = {route.queue for route in ROUTES.values()}
+    queues = set(QUEUES)
     match command.action:
         case PauseQueue(queue=queue, reason=reason):
             refusal = decide_pause(queue, queues, ROUTE.queue)

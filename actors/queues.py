@@ -15,7 +15,8 @@ from dramatiq.errors import DecodeError
 from dramatiq.message import Message
 
 from actors.broker import declarations
-from actors.commands import ROUTES
+from actors.channels import close_in_order
+from actors.commands import QUEUES
 from actors.nodes import connect, connection_parameters
 from config import Settings
 from models.queries import clocks, workers
@@ -23,9 +24,8 @@ from models.queries.workers import WorkerRow
 
 logger = logging.getLogger(__name__)
 
-QUEUES: Final = tuple(route.queue for route in ROUTES.values())
-
-
+#: How long the head of a queue may take to come.
+PEEK_S: Final = 1.0
 #: What pika raises of a connection that is lost.
 LOST: Final = (pika.exceptions.AMQPError, OSError, AssertionError)
 
@@ -72,7 +72,7 @@ class QueueInspector:
         self._channel: Any = None
         self._turn = Lock()
         # Heads that were looked at, by queue, and how many messages there were then. Every look
-        # counts as a delivery, so it is one only for as long as nobody consumes the queue.
+        # counts as a delivery, so there is only one for as long as nobody consumes the queue.
         self._peeked: dict[str, tuple[int, datetime | None]] = {}
 
     def inspect(
@@ -145,14 +145,25 @@ class QueueInspector:
         # One fewer may be another inspector's look.
         if known is not None and ready >= known[0] - 1:
             return known[1]
-        channel = self._open_channel()
-        delivery, _properties, body = channel.basic_get(queue)
-        if delivery is None:
+        body = self._peek(queue)
+        if body is None:
             return None
-        channel.basic_nack(delivery.delivery_tag, requeue=True)
         made_at = _made_at(body)
         self._peeked[queue] = ready, made_at
         return made_at
+
+    def _peek(self, queue: str) -> bytes | None:
+        """The message at the head, None of none.
+
+        A lane knows no basic.get, so this is a consumer for a moment.
+        """
+        channel = self._open_channel()
+        channel.basic_qos(prefetch_count=1)
+        _delivery, _properties, body = next(
+            channel.consume(queue, inactivity_timeout=PEEK_S), (None, None, None)
+        )
+        close_in_order(channel)
+        return body
 
     def _open_channel(self) -> Any:
         if self._connection is None or self._connection.is_closed:

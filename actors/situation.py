@@ -5,13 +5,13 @@ from datetime import datetime
 from math import inf
 from typing import Final, NamedTuple
 
-from actors.commands import ROUTES, Route
+from actors.commands import ACTORS_BY_QUEUE
 from actors.limits import parse_rate
 from actors.queues import QueueState
 from config import Settings
 from models.queries.facts import ORDERS, Facts
 from models.queries.stats import SIGNS_S, Signs
-from models.rules.figures import ActorFigures
+from models.rules.figures import ActorFigures, total
 
 #: Nothing decided for so long, while something waits, is no pause between two messages: decisions
 #: are reported every couple of seconds, in steps of ten.
@@ -27,16 +27,17 @@ def fails(figures: ActorFigures) -> bool:
     return figures.failed >= max(FAILED_MIN, FAILED_SHARE * attempts)
 
 
-class Lane(NamedTuple):
-    """An actor with its queue. oldest_s: how long the oldest message has waited, 0 of none.
+class ServedQueue(NamedTuple):
+    """A queue with its actors. oldest_s: how long the oldest message has waited, 0 of none.
 
-    limit: the rate limit that has held messages back lately, empty for none; free_s: since its
-    queue was last resumed or its limit changed: workers notice that, and report what comes of it,
+    figures, decided_at: of all its actors together; limit: the rate limit that has held messages
+    back lately, the one with the longest window where several did, empty for none; free_s: since
+    it was last resumed or a limit of it changed: workers notice that, and report what comes of it,
     after some seconds.
     """
 
-    actor: str
-    queue: str
+    name: str
+    actors: Sequence[str]
     state: QueueState
     oldest_s: float
     paused: bool
@@ -86,48 +87,55 @@ class Lane(NamedTuple):
             return False
         # Signs are of so many seconds: of what is older, the time is not known.
         quiet_s = SIGNS_S if self.decided_at is None else (at - self.decided_at).total_seconds()
-        _, window_ms = parse_rate(self.limit)
-        return min(quiet_s, self.free_s) < 2 * window_ms / 1000
+        return min(quiet_s, self.free_s) < 2 * _window_ms(self.limit) / 1000
 
 
 class Situation(NamedTuple):
     """What is known at a time. facts, queues: None while the database or RabbitMQ does not answer;
-    then *_silent_since says since when; lanes: see `lanes`, which `judge` puts in."""
+    then *_silent_since says since when; served: see `served_queues`, which `judge` puts in."""
 
     at: datetime
     facts: Facts | None
     queues: Mapping[str, QueueState] | None
     facts_silent_since: datetime | None = None
     queues_silent_since: datetime | None = None
-    lanes: Sequence[Lane] = ()
+    served: Sequence[ServedQueue] = ()
 
 
-def lanes(seen: Situation, given: Settings) -> list[Lane]:
-    """All actors with their queues; none while RabbitMQ does not answer."""
+def served_queues(seen: Situation, given: Settings) -> list[ServedQueue]:
+    """All queues with their actors; none while RabbitMQ does not answer."""
     known = seen.queues or {}
     return [
-        _lane(route, known[route.queue], seen, given)
-        for route in ROUTES.values()
-        if route.queue in known
+        _served(queue, actors, known[queue], seen, given)
+        for queue, actors in ACTORS_BY_QUEUE.items()
+        if queue in known
     ]
 
 
-def _lane(route: Route, state: QueueState, seen: Situation, given: Settings) -> Lane:
-    facts, idle = seen.facts, ActorFigures(route.actor)
+def _served(
+    queue: str, actors: Sequence[str], state: QueueState, seen: Situation, given: Settings
+) -> ServedQueue:
+    facts, idle = seen.facts, ActorFigures(queue)
     age_s = state.age_s(seen.at) or 0.0
     if facts is None:
-        return Lane(route.actor, route.queue, state, age_s, False, idle, None, "")
-    decided_at, limited = facts.signs.get(route.actor, Signs(None, 0))
-    return Lane(
-        route.actor, route.queue, state, age_s, route.queue in facts.paused,
-        facts.figures.get(route.actor, idle), decided_at,
-        limit_in_force(facts, route.actor, given) if limited else "",
-        _free_s(route, facts, seen.at),
+        return ServedQueue(queue, actors, state, age_s, False, idle, None, "")
+    figures = [facts.figures[actor] for actor in actors if actor in facts.figures]
+    signs = {actor: facts.signs.get(actor, Signs(None, 0)) for actor in actors}
+    limits = [limit_in_force(facts, actor, given) for actor in actors if signs[actor].limited]
+    return ServedQueue(
+        queue, actors, state, age_s, queue in facts.paused, total(queue, figures),
+        max((each.decided_at for each in signs.values() if each.decided_at), default=None),
+        max(filter(None, limits), key=_window_ms, default=""),
+        _free_s(queue, actors, facts, seen.at),
     )  # fmt: skip
 
 
-def _free_s(route: Route, facts: Facts, at: datetime) -> float:
-    targets = (f"queue:{route.queue}", f"actor:{route.actor}")
+def _window_ms(limit: str) -> int:
+    return parse_rate(limit)[1]
+
+
+def _free_s(queue: str, actors: Sequence[str], facts: Facts, at: datetime) -> float:
+    targets = (f"queue:{queue}", *(f"actor:{actor}" for actor in actors))
     freed = [facts.freed[target] for target in targets if target in facts.freed]
     return min(((at - each).total_seconds() for each in freed), default=inf)
 

@@ -29,7 +29,14 @@ from datetime import timedelta
 from typing import Final, Literal, NamedTuple
 from urllib.parse import quote
 
-from actors.situation import FAILED_SHARE, Lane, Situation, fails, lanes, limit_in_force
+from actors.situation import (
+    FAILED_SHARE,
+    ServedQueue,
+    Situation,
+    fails,
+    limit_in_force,
+    served_queues,
+)
 from config import Settings
 from models.host_clock import host_clock
 from models.queries.facts import DROPPED, ORDERS, Facts
@@ -95,7 +102,7 @@ class Verdict(NamedTuple):
 
 def judge(seen: Situation, given: Settings) -> Verdict:
     """Whether all is well, in one sentence, and why not."""
-    seen = seen._replace(lanes=lanes(seen, given))
+    seen = seen._replace(served=served_queues(seen, given))
     found = [reason for rule in RULES for reason in rule(seen, given)]
     reasons = [reason for weight in ("bad", "warn") for reason in found if reason.weight == weight]
     if not reasons:
@@ -133,35 +140,39 @@ def _stuck(seen: Situation, _given: Settings) -> Iterator[Reason]:
     """Messages wait, and nothing comes of it."""
     if seen.facts is None:
         return
-    known = seen.lanes
-    stuck = [lane for lane in known if lane.is_stuck(seen.at)]
+    known = seen.served
+    stuck = [queue for queue in known if queue.is_stuck(seen.at)]
     if not stuck:
         return
-    idle = all(lane.is_quiet(seen.at) for lane in known)
-    what = "Nothing is" if idle else f"Nothing of {_and([lane.actor for lane in stuck])} is"
-    waiting = plural(sum(lane.waiting for lane in stuck), "message waits", "messages wait")
+    idle = all(queue.is_quiet(seen.at) for queue in known)
+    what = "Nothing is" if idle else f"Nothing of {_and(_actors(stuck))} is"
+    waiting = plural(sum(queue.waiting for queue in stuck), "message waits", "messages wait")
     why = _why_stuck(stuck, seen.facts)
     address = "/dashboard/workers" if not seen.facts.alive() else ACTORS
     yield Reason("bad", f"{what} being decided: {waiting} and {why}", address)
 
 
-def _why_stuck(stuck: Sequence[Lane], facts: Facts) -> str:
-    failed = sum(lane.figures.failed for lane in stuck)
-    attempts = sum(lane.attempts for lane in stuck)
+def _actors(queues: Sequence[ServedQueue]) -> list[str]:
+    return [actor for queue in queues for actor in queue.actors]
+
+
+def _why_stuck(stuck: Sequence[ServedQueue], facts: Facts) -> str:
+    failed = sum(queue.figures.failed for queue in stuck)
+    attempts = sum(queue.attempts for queue in stuck)
     if not facts.alive():
         return "no worker is alive"
     if failed and failed == attempts:
         return "every attempt fails"
     if failed >= FAILED_SHARE * attempts and failed:
         return f"{percent(failed / attempts)} of the attempts failed in the last minute"
-    return f"the oldest has waited {duration(max(lane.oldest_s for lane in stuck))}"
+    return f"the oldest has waited {duration(max(queue.oldest_s for queue in stuck))}"
 
 
 def _failing(seen: Situation, _given: Settings) -> Iterator[Reason]:
     """Attempts that fail, where that is not why nothing is decided."""
     if seen.facts is None:
         return
-    stuck = {lane.actor for lane in seen.lanes if lane.is_stuck(seen.at)}
+    stuck = _actors([queue for queue in seen.served if queue.is_stuck(seen.at)])
     some = {}
     for figures in sorted(seen.facts.figures.values(), key=lambda figures: -figures.failed):
         actor, attempts = figures.actor, figures.handled + figures.failed
@@ -204,12 +215,12 @@ def _dropped(seen: Situation, _given: Settings) -> Iterator[Reason]:
 
 def _put_back(seen: Situation, _given: Settings) -> Iterator[Reason]:
     """Messages that come back again and again, where that is not why nothing is decided."""
-    for lane in seen.lanes:
-        if lane.state.put_back_s > PUT_BACK_BAD_S and not lane.is_stuck(seen.at):
-            count = plural(lane.state.put_back, "message", "messages")
-            has = "has" if lane.state.put_back == 1 else "have"
-            text = f"{count} of {lane.queue} {has} been failing for"
-            lasted = duration(lane.state.put_back_s)
+    for queue in seen.served:
+        if queue.state.put_back_s > PUT_BACK_BAD_S and not queue.is_stuck(seen.at):
+            count = plural(queue.state.put_back, "message", "messages")
+            has = "has" if queue.state.put_back == 1 else "have"
+            text = f"{count} of {queue.name} {has} been failing for"
+            lasted = duration(queue.state.put_back_s)
             yield Reason("bad", f"{text} {lasted}", QUEUES, runbook="HoldfastPutBack")
 
 
@@ -217,7 +228,7 @@ def _workers(seen: Situation, _given: Settings) -> Iterator[Reason]:
     if seen.facts is None:
         return
     address = "/dashboard/workers"
-    if not seen.facts.alive() and not any(lane.is_stuck(seen.at) for lane in seen.lanes):
+    if not seen.facts.alive() and not any(queue.is_stuck(seen.at) for queue in seen.served):
         yield Reason("bad", "No worker is alive: orders are accepted but not decided", address)
     gone = sum(seen.facts.at - worker.seen_at < GONE_LATELY for worker in seen.facts.gone())
     if gone:
@@ -226,10 +237,10 @@ def _workers(seen: Situation, _given: Settings) -> Iterator[Reason]:
 
 
 def _full(seen: Situation, given: Settings) -> Iterator[Reason]:
-    for lane in seen.lanes:
-        if not lane.paused and lane.state.ready > FULL_SHARE * given.queue_length_max:
-            share = percent(lane.state.ready / given.queue_length_max)
-            text = f"{lane.queue} is {share} full; when full, it refuses orders"
+    for queue in seen.served:
+        if not queue.paused and queue.state.ready > FULL_SHARE * given.queue_length_max:
+            share = percent(queue.state.ready / given.queue_length_max)
+            text = f"{queue.name} is {share} full; when full, it refuses orders"
             yield Reason("bad", text, QUEUES, runbook="HoldfastQueueNearlyFull")
 
 
@@ -237,18 +248,18 @@ def _left_alone(seen: Situation, _given: Settings) -> Iterator[Reason]:
     """Queues that nobody serves, or not fast enough. The database knows which are paused."""
     if seen.facts is None:
         return
-    known = [lane for lane in seen.lanes if not lane.paused]
-    alone = [lane for lane in known if lane.has_begun and not lane.state.consumers]
+    known = [queue for queue in seen.served if not queue.paused]
+    alone = [queue for queue in known if queue.has_begun and not queue.state.consumers]
     if alone:
-        ready = sum(lane.state.ready for lane in alone)
+        ready = sum(queue.state.ready for queue in alone)
         count = plural(len(alone), "queue has", "queues have")
         rest = f", and {plural(ready, 'message waits', 'messages wait')}" if ready else ""
         yield Reason("bad", f"{count} no consumer{rest}", QUEUES)
-    free = [lane for lane in known if not lane.limit and not lane.is_stuck(seen.at)]
-    oldest = max(free, key=lambda lane: lane.waited_s, default=None)
+    free = [queue for queue in known if not queue.limit and not queue.is_stuck(seen.at)]
+    oldest = max(free, key=lambda queue: queue.waited_s, default=None)
     if oldest is not None and oldest.waited_s > OLDEST_WARN_S:
         weight: Weight = "bad" if oldest.waited_s > OLDEST_BAD_S else "warn"
-        text = f"The oldest message in {oldest.queue} has waited {duration(oldest.oldest_s)}"
+        text = f"The oldest message in {oldest.name} has waited {duration(oldest.oldest_s)}"
         yield Reason(weight, text, QUEUES)
 
 
@@ -289,16 +300,16 @@ def _choices(seen: Situation, given: Settings) -> Iterator[Reason]:
     for paused in seen.facts.paused.values():
         text = f"{paused.queue} is paused by {paused.paused_by}: {paused.reason}"
         yield Reason("warn", text, QUEUES)
-    of_lanes = {lane.actor: lane for lane in seen.lanes}
+    queues = {actor: queue for queue in seen.served for actor in queue.actors}
     for actor, signs in seen.facts.signs.items():
         limit = limit_in_force(seen.facts, actor, given)
         if not (signs.limited and limit):
             continue
         text = f"{actor} is held back by its rate limit of {limit}"
-        lane = of_lanes.get(actor)
-        if lane is not None and lane.waiting:
-            text += f": {plural(lane.waiting, 'message waits', 'messages wait')}"
-            text += f", the oldest for {duration(lane.oldest_s)}" if lane.oldest_s >= 1 else ""
+        queue = queues.get(actor)
+        if queue is not None and queue.waiting:
+            text += f": {plural(queue.waiting, 'message waits', 'messages wait')}"
+            text += f", the oldest for {duration(queue.oldest_s)}" if queue.oldest_s >= 1 else ""
         yield Reason("warn", text, ACTORS)
 
 

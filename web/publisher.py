@@ -26,7 +26,7 @@ from actors.commands import (
     ENVELOPE_BYTES_MAX,
     MESSAGE_BYTES_MIN,
     MESSAGE_COMMANDS_MAX,
-    ROUTES,
+    QUEUES,
     Route,
     join,
 )
@@ -327,8 +327,8 @@ class Publisher:
         )
         channel.add_on_close_callback(self._on_channel_closed)
         channel.add_on_return_callback(self._on_returned)
-        for route in ROUTES.values():
-            await _declare(channel, route.queue, self._settings.queue_length_max)
+        for queue in QUEUES:
+            await _declare(channel, queue, self._settings.queue_length_max)
         self._tag = 0
         await _call(
             lambda done: channel.confirm_delivery(

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from actors.commands import ROUTES
+from actors.commands import QUEUES
 from config import Settings, SettingsError, parse
 
 Object = dict[str, Any]
@@ -100,7 +100,7 @@ def _unknown(variables: Iterable[str]) -> Iterator[str]:
 def _of_references(objects: list[Object]) -> Iterator[str]:
     """What is named is there, but for Secrets: they are made by operators, and by hand."""
     there = {title(each) for each in objects}
-    there |= {f"Queue {route.queue}" for route in ROUTES.values()}
+    there |= {f"Queue {queue}" for queue in QUEUES}
     for each in objects:
         for kind, reference in REFERENCES.items():
             for name in re.findall(reference + r': "([^"]+)"', json.dumps(each)):

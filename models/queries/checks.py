@@ -24,9 +24,9 @@ SAMPLES_MIN: Final = 20
 #: Where the commands of each kind wait; actors/commands.py says the same.
 QUEUES: Final[Mapping[str, str]] = {
     "place_order": "holdfast.orders",
-    "move_order": "holdfast.moves",
-    "put_product": "holdfast.products",
-    "adjust_stock": "holdfast.stock",
+    "move_order": "holdfast.transitions",
+    "put_product": "holdfast.skus",
+    "adjust_stock": "holdfast.skus",
     "operate": "holdfast.operations",
 }
 

@@ -12,7 +12,7 @@ from tests.browser.rig import Tab
 from tests.conftest import eventually
 from tests.e2e.shop import NOW
 
-STOCK = "holdfast.stock"
+STOCK = "holdfast.skus"
 GIVEN_UP = "SELECT count(*) FROM dead_letters WHERE actor = 'adjust_stock'"
 ON_HAND = "SELECT on_hand FROM stock WHERE sku = 'POT-01'"
 
@@ -75,9 +75,11 @@ def test_a_paused_queue_holds_and_a_resumed_one_flows(
 
 def test_a_queue_is_not_paused_without_a_reason(floor: Floor, tab: Tab) -> None:
     tab.open("/dashboard/actors")
-    queue_row(tab, "holdfast.moves").get_by_role("link", name="Pause holdfast.moves").click()
+    queue_row(tab, "holdfast.transitions").get_by_role(
+        "link", name="Pause holdfast.transitions"
+    ).click()
 
-    tab.page.get_by_role("button", name="Pause holdfast.moves").click()
+    tab.page.get_by_role("button", name="Pause holdfast.transitions").click()
 
     expect(tab.page.get_by_label("Why", exact=True)).to_be_focused()
     tab.page.keyboard.press("Escape")
@@ -110,7 +112,7 @@ def test_a_rate_limit_is_set_holds_and_is_reset(floor: Floor, tab: Tab) -> None:
     for _ in range(3):
         floor.shop.put_product(CURSED_SKU, headers=NOW)
     tab.open("/dashboard/actors")
-    oldest = queue_row(tab, "holdfast.products").locator("[data-label='Oldest']")
+    oldest = queue_row(tab, "holdfast.skus").locator("[data-label='Oldest']")
     expect(oldest).to_contain_text(re.compile(r"\d+ s"))
 
     # When it is reset, then that of the settings is in force, and it flows again

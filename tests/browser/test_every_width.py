@@ -17,7 +17,7 @@ from tests.e2e.test_dashboard_live import outage
 from tests.e2e.test_dashboard_verdict import publish
 
 LIMITED = "/dashboard/actors/put_products/limit"
-PAUSED = "/dashboard/queues/holdfast.moves"
+PAUSED = "/dashboard/queues/holdfast.transitions"
 REASON = "The carrier's interface is down until about three o'clock, says the person on call"
 #: Pages beside those of `sights`, as they are once something is wrong, or about to be done.
 MORE = (
@@ -41,8 +41,8 @@ REJECTED = 400
 SAID = (
     "held back by its rate limit of 1/h",
     "of the orders of the last minute were rejected",
-    "holdfast.moves is paused by",
-    "1 dead letter has no record, in holdfast.stock.XQ",
+    "holdfast.transitions is paused by",
+    "1 dead letter has no record, in holdfast.skus.XQ",
 )
 
 
@@ -78,7 +78,7 @@ def trouble(floor: Floor) -> Iterator[None]:
 @contextmanager
 def a_dead_letter(floor: Floor) -> Iterator[None]:
     """A message that no record explains: the clock would make one."""
-    queue = "holdfast.stock.XQ"
+    queue = "holdfast.skus.XQ"
     floor.system.kill("clock")
     publish(floor.system, queue, b"{}")
     try:

@@ -60,13 +60,13 @@ def test_figures_change_without_a_reload(floor: Floor, tab: Tab) -> None:
     figures_change(floor, tab)
 
     floor.system.sql(
-        "INSERT INTO paused_queues VALUES ('holdfast.products', 'a test', 'somebody', now())"
+        "INSERT INTO paused_queues VALUES ('holdfast.skus', 'a test', 'somebody', now())"
     )
     try:
-        expect(queue_badge(tab, "holdfast.products")).to_have_text("paused")
+        expect(queue_badge(tab, "holdfast.skus")).to_have_text("paused")
     finally:
         floor.system.sql("DELETE FROM paused_queues")
-    expect(queue_badge(tab, "holdfast.products")).not_to_have_text("paused")
+    expect(queue_badge(tab, "holdfast.skus")).not_to_have_text("paused")
     assert tab.run(KEPT)
 
 

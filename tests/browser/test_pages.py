@@ -107,13 +107,13 @@ def test_actions_need_no_script(floor: Floor, new_tab: NewTab) -> None:
     tab.page.get_by_role("button", name="Sign in").click()
 
     # When they pause a queue and resume it
-    tab.page.get_by_role("link", name="Pause holdfast.moves").click()
+    tab.page.get_by_role("link", name="Pause holdfast.transitions").click()
     tab.page.get_by_label("Why", exact=True).fill("no script here")
-    tab.page.get_by_role("button", name="Pause holdfast.moves").click()
+    tab.page.get_by_role("button", name="Pause holdfast.transitions").click()
     expect(tab.page.locator("#done")).to_contain_text("Done")
     assert floor.system.sql("SELECT reason FROM paused_queues") == [("no script here",)]
-    tab.page.goto(f"{tab.base_url}/dashboard/queues/holdfast.moves/resume")
-    tab.page.get_by_role("button", name="Resume holdfast.moves").click()
+    tab.page.goto(f"{tab.base_url}/dashboard/queues/holdfast.transitions/resume")
+    tab.page.get_by_role("button", name="Resume holdfast.transitions").click()
     expect(tab.page.locator("#done")).to_contain_text("Done")
     assert floor.system.sql("SELECT reason FROM paused_queues") == []
 

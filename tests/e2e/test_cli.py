@@ -143,7 +143,7 @@ def test_a_queue_is_paused_and_resumed(
         assert paused["status"] == "applied"
         queues = {row["queue"]: row for row in holdfast.json("queues", "list")}
         assert queues["holdfast.orders"]["paused"]["reason"] == "a test"
-        assert queues["holdfast.moves"]["paused"] is None
+        assert queues["holdfast.transitions"]["paused"] is None
         assert "paused by" in holdfast("queues", "list").stdout
         # Intake goes on, decisions don't.
         eventually(lambda: consumers(holdfast, "holdfast.orders") == 0)
@@ -181,7 +181,7 @@ def test_top_shows_actors_queues_workers_and_failures(
     assert {"holdfast.orders", "holdfast.operations"} <= {q["queue"] for q in shown["queues"]}
     assert shown["workers"][0]["threads"] == 8
     assert "FAILURES" in text
-    assert "holdfast.moves" in text
+    assert "holdfast.transitions" in text
 
 
 def test_top_goes_on_until_it_is_interrupted(system: System) -> None:

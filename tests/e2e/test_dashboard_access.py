@@ -14,8 +14,8 @@ from tests.e2e.conftest import MakeKey
 from tests.e2e.shop import fresh
 
 SAME_ORIGIN = {"Sec-Fetch-Site": "same-origin"}
-PAUSE = "/dashboard/queues/holdfast.products/pause"
-RESUME = "/dashboard/queues/holdfast.products/resume"
+PAUSE = "/dashboard/queues/holdfast.skus/pause"
+RESUME = "/dashboard/queues/holdfast.skus/resume"
 _addresses = (f"203.0.113.{n}" for n in itertools.count(1))
 
 
@@ -298,7 +298,7 @@ def test_a_reader_sees_no_buttons_and_is_refused(reader: httpx.Client, system: S
     assert answer.status_code == 403
     assert answer.headers["content-type"].startswith("text/html")
     assert "dashboard:operate" in answer.text
-    assert system.sql("SELECT * FROM paused_queues WHERE queue = 'holdfast.products'") == []
+    assert system.sql("SELECT * FROM paused_queues WHERE queue = 'holdfast.skus'") == []
 
 
 def test_a_bearer_key_works_on_pages_and_needs_no_token(

@@ -56,7 +56,7 @@ def text_of(html: str) -> str:
      ("/dashboard/actors", ["place_orders", "operate", "holdfast.orders", "Pause…", "Consumers",
                             "from the settings"]),
      ("/dashboard/workers", ["alive", "Threads busy", "MiB", "Last seen"]),
-     ("/dashboard/delayed", ["holdfast.stock", "Due next"])],
+     ("/dashboard/delayed", ["holdfast.skus", "Due next"])],
 )  # fmt: skip
 def test_every_page_is_whole_without_scripts(
     client: httpx.Client, path: str, words: list[str]
@@ -189,7 +189,7 @@ def test_without_a_key_there_is_no_stream(anybody: httpx.Client) -> None:
 
 
 def test_pausing_and_resuming_is_seen_live(client: httpx.Client) -> None:
-    queue = "holdfast.moves"
+    queue = "holdfast.transitions"
     client.post(f"/dashboard/queues/{queue}/pause", data={"reason": "to be seen"})
     with stream(client, "actors") as events:
         assert any("to be seen" in event.get("data", "") for event in _some(events))
@@ -306,7 +306,7 @@ def test_while_the_database_is_away_the_pages_say_so_and_come_back(
 
 def test_while_the_database_hangs_pages_and_actions_answer_soon(own: System) -> None:
     pages = ("/dashboard", "/dashboard/workers", "/dashboard/delayed", "/dashboard/actors")
-    pause = "/dashboard/queues/holdfast.moves/pause"
+    pause = "/dashboard/queues/holdfast.transitions/pause"
     with own.client() as operator:
         eventually(lambda: is_whole(operator), what="no trouble")
         with hanging(own), ThreadPoolExecutor(1) as beside:

@@ -95,10 +95,10 @@ def test_a_spike_of_rejections_is_amber_with_what_was_short(desk: Desk, from_not
 
 def test_a_dead_letter_that_no_record_explains_is_red_everywhere(desk: Desk) -> None:
     # Given a message that RabbitMQ or somebody put into a dead-letter queue
-    publish(desk.system, "holdfast.stock.XQ", b"{}")
+    publish(desk.system, "holdfast.skus.XQ", b"{}")
 
     # Then it is in sight, with what to do about it
-    said = "1 dead letter has no record, in holdfast.stock.XQ"
+    said = "1 dead letter has no record, in holdfast.skus.XQ"
     look = desk.operator.until("/dashboard", said)
     assert weight(look) == "bad"
     assert "/dashboard/runbooks/HoldfastDeadLetters" in look.links
@@ -106,12 +106,12 @@ def test_a_dead_letter_that_no_record_explains_is_red_everywhere(desk: Desk) -> 
     assert desk.operator.look("/dashboard/actors").says("1 dead letter without a record")
     assert top(desk.system)["weight"] == "bad"
     listed = desk.system.run("queues", "list")
-    assert re.search(r"^holdfast\.stock .* 1 +-$", listed, re.MULTILINE)
+    assert re.search(r"^holdfast\.skus .* 1 +-$", listed, re.MULTILINE)
     assert "HoldfastDeadLetters" in listed
     with pika.BlockingConnection(
         pika.URLParameters(desk.system.environment["RABBITMQ_URL"])
     ) as opened:
-        opened.channel().queue_purge("holdfast.stock.XQ")
+        opened.channel().queue_purge("holdfast.skus.XQ")
 
 
 def test_all_runbooks_are_listed(desk: Desk) -> None:
@@ -147,7 +147,7 @@ def paused_count(look: Look) -> str:
 
 
 def test_the_page_after_an_action_shows_the_count_that_it_changed(desk: Desk) -> None:
-    address = "/dashboard/queues/holdfast.products"
+    address = "/dashboard/queues/holdfast.skus"
     form = desk.operator.look(f"{address}/pause")
     assert paused_count(desk.operator.look("/dashboard/actors")) == ""
 

@@ -138,7 +138,7 @@ CORPUS: dict[str, list[bytes]] = {
         *_ODD,
         for_the_record(Message(**_FIELDS)),
         _ENVELOPES.encode(_FIELDS),
-        for_the_record(Message(**{**_FIELDS, "queue_name": "holdfast.moves"})),
+        for_the_record(Message(**{**_FIELDS, "queue_name": "holdfast.transitions"})),
     ],
     "body": [*_ODD, _ORDER, b'{"orders":[' + _ORDER + b"]}", b'{"status":"shipped"}'],
     "cursor": [*_ODD, b"WyIyMDI2LTExLTIzVDE0OjAwOjAwWiIsIDFd", b"====", b"_-__"],

@@ -199,7 +199,7 @@ def test_the_switches_stay_as_they_are_while_the_database_is_away(
     ours.refresh()
 
     assert ours.is_paused("holdfast.orders")
-    assert not ours.is_paused("holdfast.moves")
+    assert not ours.is_paused("holdfast.transitions")
     assert ours.rate_limit("place_orders") == "5/s"
 
 
@@ -220,7 +220,7 @@ def test_a_queue_that_is_paused_again_has_been_since_the_first_time(workshop: Wo
         (PauseQueue("holdfast.nothing", "a test"), "unknown-queue"),
         (PauseQueue(ROUTES[Operate].queue, "a test"), "not-to-be-stopped"),
         (ResumeQueue("holdfast.nothing"), "unknown-queue"),
-        (ResumeQueue("holdfast.moves"), "not-paused"),
+        (ResumeQueue("holdfast.transitions"), "not-paused"),
         (SetRateLimit("nobody", "1/s"), "unknown-actor"),
         (SetRateLimit("operate", "1/h"), "not-to-be-stopped"),
     ],

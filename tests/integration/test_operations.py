@@ -144,7 +144,7 @@ def test_failures_are_found_by_each_of_their_traits(workshop: Workshop) -> None:
 
     assert like() == [second, first]
     assert like(ids=[first]) == like(up_to_id=first) == like(actor="place_orders") == [first]
-    assert like(queue="holdfast.stock") == like(error_class="ValueError") == [second]
+    assert like(queue="holdfast.skus") == like(error_class="ValueError") == [second]
     assert like(subject="sku:A") == like(text="doom frobnicator") == [first]
     assert like(text='"frobnicator of"') == [first]
     assert like(text='"of frobnicator"') == like(subject="sku:C") == []

@@ -14,8 +14,8 @@ import pytest
 from actors import policies
 from actors.clock import Clock
 from actors.clock_metrics import health
+from actors.commands import QUEUES
 from actors.policies import PoliciesUnknownError, conflicts
-from actors.queues import QUEUES
 from config import Settings, settings
 from deploy.local import ports
 from tests.conftest import eventually

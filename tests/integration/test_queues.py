@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from actors.commands import LANES
 from actors.queues import QueueInspector, QueueState, QueuesUnknownError
 from config import settings
 from deploy.local import ports
@@ -130,6 +131,21 @@ def test_the_head_is_looked_at_once_and_stays_where_it_is(
 
     assert len(set(ages)) == 1
     assert deliveries(workshop, queue) == 1
+
+
+def test_the_head_of_a_lane_says_how_old_the_oldest_is(workshop: Workshop) -> None:
+    given = msgspec.structs.replace(settings(), rabbitmq_url=workshop.rabbitmq.url)
+    (lane, *_) = LANES
+    for age in (2 * HOUR, HOUR):
+        send(workshop, lane, age=age)
+
+    with contextlib.closing(QueueInspector(given, [lane])) as inspector:
+        assert is_about(inspector.inspect()[lane].oldest_at, 2 * HOUR)
+        # It goes back to its place
+        eventually(lambda: workshop.messages_in(lane) == 2)
+        assert inspector.inspect()[lane].consumers == 0
+    with contextlib.closing(QueueInspector(given, [lane])) as another:
+        assert is_about(another.inspect()[lane].oldest_at, 2 * HOUR)
 
 
 def test_a_head_that_was_taken_is_forgotten(

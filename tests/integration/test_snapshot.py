@@ -19,7 +19,7 @@ async def _paused(snapshots: Snapshots) -> tuple[list[int | None], list[int]]:
     The fourth is asked for while the third is on its way.
     """
     first = await snapshots.get()
-    await asyncio.to_thread(controls.pause, "holdfast.moves", "a test", "Ada")
+    await asyncio.to_thread(controls.pause, "holdfast.transitions", "a test", "Ada")
     shared = await snapshots.get()
     under_way = asyncio.ensure_future(snapshots.fresh())
     await asyncio.sleep(0)

@@ -17,7 +17,6 @@ import httpx
 import psycopg2
 import psycopg2.extensions
 
-from actors.commands import ROUTES
 from deploy.local import ports, processes
 from deploy.local.processes import Program
 from deploy.local.servers import Postgres
@@ -28,7 +27,6 @@ from tests.torture.proxy import Loop, Proxy
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
 API_KEY: Final = "hf_torture-key-with-every-scope-and-no-limit"
 NAME: Final = "torture"
-QUEUES: Final = tuple(route.queue for route in ROUTES.values())
 #: Between the parts, each way that can break by itself.
 LINKS: Final = ("web-database", "web-broker", "worker-database", "worker-broker")
 WORKERS: Final = ("worker-1", "worker-2")

@@ -9,7 +9,7 @@ from dramatiq.message import Message
 from jsonschema import Draft202012Validator
 
 from actors import asyncapi
-from actors.commands import ROUTES, decode
+from actors.commands import LANES, QUEUES, ROUTES, decode
 from actors.envelope import EnvelopeEncoder
 from deploy.documents import ASYNCAPI, messages
 from models.rules.signing import content_of
@@ -31,13 +31,23 @@ def test_what_is_kept_is_current() -> None:
 
 
 def test_it_has_each_queue_with_who_sends_and_who_receives() -> None:
-    assert {channel["address"] for channel in DOCUMENT["channels"].values()} == {
-        route.queue for route in ROUTES.values()
-    }
+    channels = DOCUMENT["channels"]
+    assert [channel["address"] for channel in channels.values()] == list(QUEUES)
     for route in ROUTES.values():
         for action in ("send", "receive"):
             operation = DOCUMENT["operations"][f"{action}_{route.actor}"]
-            assert operation["channel"] == {"$ref": f"#/channels/{route.actor}"}
+            name = operation["channel"]["$ref"].removeprefix("#/channels/")
+            assert channels[name]["address"] == route.queue
+            assert operation["messages"] == [{"$ref": f"#/channels/{name}/messages/{route.kind}"}]
+            assert route.kind in channels[name]["messages"]
+
+
+def test_it_says_which_queues_are_decided_in_order() -> None:
+    ordered = {
+        channel["address"] for channel in DOCUMENT["channels"].values()
+        if "in order" in channel["description"]
+    }  # fmt: skip
+    assert ordered == LANES
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -75,7 +85,7 @@ def test_the_line_of_the_signature_is_as_it_says() -> None:
 @pytest.mark.parametrize(
     ("change", "where"),
     [
-        ({"queue_name": "holdfast.moves"}, "queue_name"),
+        ({"queue_name": "holdfast.transitions"}, "queue_name"),
         ({"args": [1]}, "args"),
         ({"kwargs": {"commands": []}}, "commands"),
         ({"surprise": 1}, "surprise"),

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from actors import commands
 from actors.commands import (
+    ACTORS_BY_QUEUE,
     DELTA_MAX,
+    LANES,
     LINES_MAX,
     QUANTITY_MAX,
     ROUTES,
@@ -182,15 +184,27 @@ def test_what_can_not_be_read_at_all_has_no_sketch(batch: bytes) -> None:
     assert commands.sketch(msgspec.Raw(batch)) == []
 
 
-def test_each_kind_of_command_has_an_actor_and_a_queue_of_its_own() -> None:
+def test_each_kind_of_command_has_an_actor_of_its_own() -> None:
     routes = list(ROUTES.values())
 
     assert set(ROUTES) == {PlaceOrder, MoveOrder, PutProduct, AdjustStock, Operate}
-    for names in zip(*((route.kind, route.actor, route.queue) for route in routes), strict=True):
+    for names in zip(*((route.kind, route.actor) for route in routes), strict=True):
         assert len(set(names)) == len(routes)
     assert {actor: route.actor for actor, route in ROUTES_BY_ACTOR.items()} == {
         route.actor: route.actor for route in routes
     }
+
+
+def test_what_changes_a_sku_goes_through_one_lane_and_moves_through_another() -> None:
+    assert ACTORS_BY_QUEUE == {
+        "holdfast.orders": ("place_orders",),
+        "holdfast.transitions": ("move_orders",),
+        "holdfast.skus": ("put_products", "adjust_stock"),
+        "holdfast.operations": ("operate",),
+    }
+    assert set(LANES) == {"holdfast.transitions", "holdfast.skus"}
+    for route in ROUTES_BY_ACTOR.values():
+        assert route.ordered == (route.queue in LANES)
 
 
 def test_the_actors_are_where_the_front_door_sends_to() -> None:

@@ -54,11 +54,31 @@ def test_the_page_of_a_limit_that_is_unknown_says_so_and_offers_both_ways() -> N
     req = SimpleNamespace(context=SimpleNamespace(nonce="n"), path="/")
 
     page = Templates(settings(), StaticFiles()).render(
-        req, "actor_limit.html", actor="place_orders", found=None, amount="", unit="s", error=""
-    )
+        req, "actor_limit.html", actor="put_products", found=None, amount="", unit="s", error="",
+        others=["adjust_stock"],
+    )  # fmt: skip
 
     assert "What is in force is unknown" in page
     assert "Back to the settings" in page
+    assert "adjust_stock waits behind it, in the same queue" in page
+
+
+@pytest.mark.parametrize(
+    ("queue", "said"),
+    [
+        ("holdfast.skus", "so put_products and adjust_stock stop together"),
+        ("holdfast.orders", "Workers take nothing more from it;"),
+    ],
+)
+def test_the_page_of_a_pause_says_what_stops(queue: str, said: str) -> None:
+    req = SimpleNamespace(context=SimpleNamespace(nonce="n"), path="/")
+
+    page = Templates(settings(), StaticFiles()).render(
+        req, "queue_pause.html", queue=queue, actors=actors.PAUSABLE[queue], reason="", error="",
+        reason_max=300,
+    )  # fmt: skip
+
+    assert said in page
 
 
 def test_only_what_may_be_limited_offers_it() -> None:

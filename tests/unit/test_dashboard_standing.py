@@ -116,7 +116,7 @@ def test_a_delayed_message_says_why_it_waits(
         "message_id": "m", "actor": "move_orders", "eta_ms": 1_000, "retries": 0, "error": "",
         "commands": 1, "reason": reason, "order_id": "o-1",
     }  # fmt: skip
-    holds = {"holdfast.moves": {"delayed": [held]}, "holdfast.orders": {}}
+    holds = {"holdfast.transitions": {"delayed": [held]}, "holdfast.orders": {}}
     seen_at = datetime.fromtimestamp(seen_s, UTC)
 
     (message,) = delayed.messages([dataclasses.replace(a_worker(), holds=holds, seen_at=seen_at)])

@@ -186,7 +186,7 @@ def test_any_json_in_any_field_is_taken_or_refused_and_never_breaks_the_decoder(
 
 def test_a_good_message_comes_back_as_it_was_sent_with_its_commands_left_encoded() -> None:
     sent: Message[None] = Message(
-        queue_name="holdfast.moves",
+        queue_name="holdfast.transitions",
         actor_name="move_orders",
         args=(),
         kwargs={"commands": msgspec.Raw(b'[{"id":"x"}]'), "waits": 3},

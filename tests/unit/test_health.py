@@ -39,7 +39,7 @@ def like(**changes: object) -> Vitals:
         ({"put_back": [came_back(99.0)] * 3}, "degraded", "and 2 more"),
         ({"stopping": True}, "degraded", "stopping"),
         ({"threads_alive": 7}, "unhealthy", "1 of 8"),
-        ({"dead": ["holdfast.moves"]}, "unhealthy", "holdfast.moves"),
+        ({"dead": ["holdfast.transitions"]}, "unhealthy", "holdfast.transitions"),
         ({"missing": {"holdfast.orders": 60.1}}, "unhealthy", "holdfast.orders"),
         ({"missing": {"holdfast.orders": 61.0}, "database_s": 16.0}, "unhealthy", "RabbitMQ"),
         # Who stops has fewer and fewer of everything, and ends anyway.

@@ -15,7 +15,7 @@ class Thread:
     """As much of a consumer's thread as is looked at."""
 
     def __init__(self, message: Message[Any]) -> None:
-        self.queue_name = "holdfast.moves.DQ"
+        self.queue_name = "holdfast.transitions.DQ"
         self.consumer = type("Consumer", (), {"held": {1: message}})()
 
 
@@ -24,10 +24,10 @@ def held(actor: str = "move_orders", *, waits: int = 0, **options: Any) -> dict[
     command = {"id": ORDER, "order_id": ORDER, "at": "2026-11-23T17:00:00Z"}
     kwargs = {"commands": msgspec.Raw(msgspec.json.encode([command]))}
     message: Message[Any] = Message(
-        queue_name="holdfast.moves.DQ", actor_name=actor, args=(),
+        queue_name="holdfast.transitions.DQ", actor_name=actor, args=(),
         kwargs=kwargs | ({"waits": waits} if waits else {}), options={"eta": 1_000, **options},
     )  # fmt: skip
-    (shown,) = holdings.Holdings().of([Thread(message)])["holdfast.moves"]["delayed"]
+    (shown,) = holdings.Holdings().of([Thread(message)])["holdfast.transitions"]["delayed"]
     assert isinstance(shown, dict)
     return shown
 

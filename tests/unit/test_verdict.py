@@ -9,7 +9,7 @@ import pytest
 
 from actors.dropped import Dropped
 from actors.queues import QueueState
-from actors.situation import FAILED_MIN, lanes
+from actors.situation import FAILED_MIN, served_queues
 from actors.terminal.top import verdict_lines
 from actors.verdict import RULES, Link, Reason, Verdict, judge
 from config import settings
@@ -295,6 +295,43 @@ def test_a_backlog_that_was_just_freed_has_its_time_to_flow(
     assert weight(400, queue(900, oldest_s=3_600), **draining) == "bad"
 
 
+LANE = "holdfast.skus"
+
+
+def lane(**state: Any) -> dict[str, QueueState]:
+    return {LANE: queue(**state)[ORDERS]}
+
+
+def test_messages_of_a_lane_are_counted_once_though_two_actors_share_it() -> None:
+    stuck = a_snapshot(lane(ready=3, oldest_s=20), signs=signs(1))
+
+    assert texts(stuck) == [
+        "Nothing of put_products and adjust_stock is being decided: 3 messages wait and the oldest "
+        "has waited 20 s"
+    ]
+    assert texts(a_snapshot(lane(ready=3, consumers=0))) == [
+        "1 queue has no consumer, and 3 messages wait"
+    ]
+
+
+def test_a_lane_flows_if_one_of_its_actors_decides() -> None:
+    flowing = {"put_products": Signs(ago(1), 0), "adjust_stock": Signs(ago(50), 0)}
+
+    assert texts(a_snapshot(lane(ready=3, oldest_s=20), signs=flowing)) == []
+
+
+def test_the_limit_of_one_actor_explains_why_its_lane_waits() -> None:
+    held = a_snapshot(
+        lane(ready=3, oldest_s=20),
+        signs={"put_products": Signs(None, 4)},
+        limits={"put_products": ActorLimit("put_products", "1/h", "Ada", NOW)},
+    )
+
+    assert texts(held) == [
+        "put_products is held back by its rate limit of 1/h: 3 messages wait, the oldest for 20 s"
+    ]
+
+
 def test_a_paused_queue_is_only_said_to_be_paused() -> None:
     waiting = a_snapshot(queue(900, consumers=0, oldest_s=3_600), paused=PAUSED)
 
@@ -382,7 +419,7 @@ def test_a_spike_of_rejections_says_what_was_short() -> None:
 
 def test_every_rule_is_silent_where_all_is_well() -> None:
     situation = a_snapshot().situation()
-    situation = situation._replace(lanes=lanes(situation, settings()))
+    situation = situation._replace(served=served_queues(situation, settings()))
 
     assert [list(rule(situation, settings())) for rule in RULES] == [[]] * len(RULES)
 

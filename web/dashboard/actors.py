@@ -1,10 +1,18 @@
 """Actors and queues: what each does, how fast, and the switches: pause, resume, limit."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from actors.commands import ROUTES, ROUTES_BY_ACTOR, Operate, PauseQueue, ResumeQueue, SetRateLimit
+from actors.commands import (
+    ACTORS_BY_QUEUE,
+    ROUTES_BY_ACTOR,
+    Operate,
+    PauseQueue,
+    ResumeQueue,
+    SetRateLimit,
+)
+from actors.controls import NEVER_PAUSED
 from web.dashboard import standing
 from web.dashboard.acting import act
 from web.dashboard.live import Live, LivePage
@@ -16,7 +24,9 @@ from web.problems import not_found
 HOME: Final = "/dashboard/actors"
 REASON_MAX: Final = 300
 _LIMIT: Final = re.compile(r"([1-9][0-9]{0,8})/([smh])")
-PAUSABLE: Final = {route.queue: route for kind, route in ROUTES.items() if kind is not Operate}
+PAUSABLE: Final = {
+    queue: actors for queue, actors in ACTORS_BY_QUEUE.items() if queue != NEVER_PAUSED
+}
 
 
 def context(snapshot: Snapshot, deps: Deps) -> Mapping[str, object]:
@@ -61,9 +71,8 @@ class Pause(Page):
     def _show(
         self, req: Any, resp: Any, queue: str, reason: str = "", error: str = "", status: int = 200
     ) -> None:
-        route = _known_queue(queue)
         self.render(
-            req, resp, "queue_pause.html", status=status, queue=queue, actor=route.actor,
+            req, resp, "queue_pause.html", status=status, queue=queue, actors=_known_queue(queue),
             reason=reason, error=error, reason_max=REASON_MAX,
         )  # fmt: skip
 
@@ -78,7 +87,10 @@ class Resume(Page):
         facts = (await self.deps.snapshots.get()).facts.value
         paused = facts.paused.get(queue) if facts else None
         known = facts is not None
-        self.render(req, resp, "queue_resume.html", queue=queue, paused=paused, known=known)
+        self.render(
+            req, resp, "queue_resume.html", queue=queue, actors=PAUSABLE[queue], paused=paused,
+            known=known,
+        )  # fmt: skip
 
     async def on_post(self, req: Any, resp: Any, queue: str) -> None:
         _known_queue(queue)
@@ -118,14 +130,20 @@ class Limit(Page):
         ) if facts else None  # fmt: skip
         self.render(
             req, resp, "actor_limit.html", status=status, actor=actor, found=found, amount=amount,
-            unit=unit, error=error,
+            unit=unit, error=error, others=_others(actor),
         )  # fmt: skip
 
 
-def _known_queue(queue: str) -> Any:
+def _known_queue(queue: str) -> Sequence[str]:
+    """Its actors. Raises the problem of a queue that can't be paused."""
     if queue not in PAUSABLE:
         raise not_found(f"There is no queue {queue[:100]} that can be paused.")
     return PAUSABLE[queue]
+
+
+def _others(actor: str) -> Sequence[str]:
+    """The actors that share an actor's queue."""
+    return [other for other in ACTORS_BY_QUEUE[ROUTES_BY_ACTOR[actor].queue] if other != actor]
 
 
 def _known_actor(actor: str) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from actors.commands import KIB, ROUTES, ROUTES_BY_ACTOR
+from actors.commands import KIB, QUEUES, ROUTES_BY_ACTOR
 from models.queries import failures
 from models.queries.failures import Failure, FailureQuery
 from models.rules.signing import content_of
@@ -38,7 +38,7 @@ class FailuresPage(Page):
         shared: dict[str, Any] = {
             "query": query, "wanted": wanted, "view": view, "states": STATES,
             "actors": sorted(ROUTES_BY_ACTOR), "no_actor": NO_ACTOR,
-            "queues": sorted(route.queue for route in ROUTES.values()),
+            "queues": sorted(QUEUES),
         }  # fmt: skip
         if query.errors:
             self.render(req, resp, "failures.html", status=422, rows=[], groups=[], total=0,

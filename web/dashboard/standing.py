@@ -1,9 +1,10 @@
 """A snapshot as operators read it: per actor, per queue."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from actors.commands import ROUTES, Operate
+from actors.commands import ACTORS_BY_QUEUE, ROUTES, ROUTES_BY_ACTOR, Operate
 from actors.controls import NEVER_PAUSED
 from actors.queues import QueueState
 from config import Settings
@@ -57,7 +58,7 @@ class Queue(NamedTuple):
     reported: whether it is known what workers hold, and what is paused: the database's part."""
 
     name: str
-    actor: str
+    actors: Sequence[str]
     state: QueueState | None
     oldest_s: float | None
     paused: PausedQueue | None
@@ -90,7 +91,7 @@ def actors(facts: Facts, given: Settings) -> list[Actor]:
         _actor(
             facts.figures.get(route.actor) or ActorFigures(route.actor), route.queue, facts, given
         )
-        for route in ROUTES.values()
+        for route in ROUTES_BY_ACTOR.values()
     ]
 
 
@@ -119,11 +120,10 @@ def queues(snapshot: Snapshot) -> list[Queue]:
     states = snapshot.queues.value or {}
     return [
         Queue(
-            route.queue, route.actor, states.get(route.queue),
-            _age_s(states.get(route.queue), snapshot.at),
-            paused.get(route.queue), route.queue != NEVER_PAUSED, snapshot.facts.known,
+            queue, actors, states.get(queue), _age_s(states.get(queue), snapshot.at),
+            paused.get(queue), queue != NEVER_PAUSED, snapshot.facts.known,
         )
-        for route in ROUTES.values()
+        for queue, actors in ACTORS_BY_QUEUE.items()
     ]  # fmt: skip
 
 

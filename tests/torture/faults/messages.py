@@ -10,13 +10,12 @@ import pika
 import pika.exceptions
 from dramatiq.message import Message
 
-from actors.commands import ROUTES, Line, PlaceOrder, encode, join
+from actors.commands import QUEUES, ROUTES, Line, PlaceOrder, encode, join
 from models.rules.signing import Signer, derive_key
 from tests.torture.faults.scene import ORDERS, NotFiredError, Scene, channel_of, fault
 from tests.torture.load import HOT
 from tests.torture.rig import (
     NAME,
-    QUEUES,
     Rig,
 )
 from tests.torture.saboteur import KILLER

@@ -10,6 +10,7 @@ from typing import Final
 
 from dramatiq.common import dq_name
 
+from actors.commands import QUEUES
 from tests.torture.faults.scene import (
     ON_DISK_S,
     ORDERS,
@@ -21,7 +22,6 @@ from tests.torture.faults.scene import (
 )
 from tests.torture.rig import (
     NAME,
-    QUEUES,
     WORKERS,
     Rig,
 )
