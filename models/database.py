@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import peewee
 import psycopg2
@@ -21,6 +21,18 @@ from models.session import Plan, open_session
 
 Row = tuple[Any, ...]
 Params = Sequence[object]
+
+
+class Statement(NamedTuple):
+    """A statement that goes to the server with others, in one message."""
+
+    sql: str
+    params: Params = ()
+
+
+BEGIN = Statement("BEGIN")
+COMMIT = Statement("COMMIT")
+ROLLBACK = Statement("ROLLBACK")
 
 #: SQLSTATEs of faults that pass by themselves: lock and statement time-outs, shutdown, read-only (a
 #: failover), idle or too long in a transaction; and whole classes: connection, rollback (deadlock,
@@ -102,6 +114,63 @@ def transaction() -> Iterator[None]:
         raise
 
 
+class BundledTransaction:
+    """See `bundled_transaction`. An error in a message throws away the rest of that message."""
+
+    def __init__(self) -> None:
+        self._is_open = False
+
+    def fetch(self, *statements: Statement) -> list[Row]:
+        """Run statements; returns the rows of the last."""
+        first, self._is_open = not self._is_open, True
+        return run_together(BEGIN, *statements) if first else run_together(*statements)
+
+    def commit(self, *statements: Statement, then: Sequence[Statement] = ()) -> list[Row]:
+        """Run statements and commit, in one message: the server waits for nobody in between.
+
+        then: run after the commit; returns the rows of the last of them.
+        """
+        rows = self.fetch(*statements, COMMIT, *then)
+        self._is_open = False
+        return rows
+
+    def rollback(self) -> None:
+        """Undo it all; the next statement begins anew. Where that fails the connection is closed,
+        which undoes it, too."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        try:
+            run_together(ROLLBACK)
+        except (peewee.DatabaseError, peewee.InterfaceError, psycopg2.Error):
+            discard_connection()
+
+    def abandon(self) -> None:
+        """Close the connection, which undoes whatever there is to undo."""
+        self._is_open = False
+        discard_connection()
+
+
+@contextmanager
+def bundled_transaction() -> Iterator[BundledTransaction]:
+    """A transaction in few round trips: BEGIN goes with the first statements, COMMIT with the last.
+
+    For what holds locks that many wait for; everything else has `transaction`. It can't be a part
+    of another. What the server refuses is rolled back and leaves a clean connection; so is what is
+    not committed at the end. Anything else that is raised (a kill signal counts too) closes the
+    connection. A COMMIT whose reply was lost is ambiguous, as in `transaction`.
+    """
+    bundled = BundledTransaction()
+    try:
+        yield bundled
+    except BaseException as error:
+        if server_error(error) is None:
+            bundled.abandon()
+        raise
+    finally:
+        bundled.rollback()
+
+
 @contextmanager
 def reading() -> Iterator[None]:
     """Statements outside a transaction; a broken connection is thrown away."""
@@ -135,6 +204,19 @@ def fetch(sql: str, params: Params = ()) -> list[Row]:
 def execute(sql: str, params: Params = ()) -> int:
     """Run one statement; returns how many rows it touched."""
     return cast(int, database.execute_sql(sql, params).rowcount)
+
+
+def run_together(*statements: Statement) -> list[Row]:
+    """Run statements as one message of the simple protocol; returns the rows of the last.
+
+    The first that fails is the last that ran. Outside a transaction, they are one of their own.
+    """
+    if not statements:
+        return []
+    text = ";\n".join([statement.sql for statement in statements])
+    params = [param for statement in statements for param in statement.params]
+    cursor = database.execute_sql(text, params)
+    return [] if cursor.description is None else cast(list[Row], cursor.fetchall())
 
 
 def server_error(error: BaseException) -> psycopg2.Error | None:

@@ -6,7 +6,15 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from models.database import array, execute, fetch, text_array
+from models.database import (
+    BundledTransaction,
+    Statement,
+    array,
+    fetch,
+    run_together,
+    text_array,
+)
+from models.queries import slots
 from models.rules.refusals import Refusal
 
 
@@ -45,18 +53,31 @@ CASE WHEN placed_at BETWEEN now() - interval '20 days' AND now() + interval '1 d
      THEN placed_at ELSE now() END
 """
 
+
 # A row that is there already is locked, which goes to the log: so with synchronous replication the
 # message is acknowledged only when a standby has what an earlier delivery did. DO NOTHING would not
 # wait for that.
-CLAIM = f"""
+def _claim_text(where: str) -> str:
+    return f"""
 INSERT INTO commands AS c (id, kind, status, target, placed_at, decided_at)
 SELECT id, %s, 'applied', target, {CREDIBLE}, now()
 FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[]) AS given (id, target, placed_at)
-ORDER BY id
+{where}ORDER BY id
 ON CONFLICT (id) DO UPDATE
     SET status = 'applied', decided_at = excluded.decided_at, problem = NULL
     WHERE c.status = 'pending'
-RETURNING id::text, placed_at, xmax <> 0
+RETURNING id::text, placed_at, xmax <> 0 AS again
+"""
+
+
+CLAIM = _claim_text("")
+
+#: Without a slot nothing is claimed. Always a row at least, which says whether there was one.
+CLAIM_IN_SLOT = f"""
+WITH slot AS MATERIALIZED ({slots.TRY}), claimed AS (
+{_claim_text("WHERE EXISTS (SELECT FROM slot) ")})
+SELECT granted.slots, claimed.*
+FROM (SELECT count(*) AS slots FROM slot) AS granted LEFT JOIN claimed ON true
 """
 
 RECORD_REFUSALS = """
@@ -100,17 +121,32 @@ def claim(kind: str, received: Iterable[Received]) -> dict[str, Claim]:
 
     Returns the claims by id. Two transactions that claim the same id take turns, in id order.
     """
-    unique = {command.id: command for command in received}
-    rows = fetch(
-        CLAIM,
-        (
-            kind,
-            array(list(unique)),
-            text_array([command.target for command in unique.values()]),
-            array([known_time(command.at).isoformat() for command in unique.values()]),
-        ),
-    )
+    rows = fetch(CLAIM, _claim_params(kind, received))
     return {id_: Claim(at, again) for id_, at, again in rows}
+
+
+def claim_in_slot(
+    work: BundledTransaction, kind: str, received: Iterable[Received], slots_max: int
+) -> dict[str, Claim] | None:
+    """As `claim`, by a transaction that takes a slot with the same statement.
+
+    None: no slot was free, and nothing is claimed.
+    """
+    params = (*slots.params_to_try(slots_max), *_claim_params(kind, received))
+    rows = work.fetch(Statement(CLAIM_IN_SLOT, params))
+    if not rows[0][0]:
+        return None
+    return {id_: Claim(at, again) for _, id_, at, again in rows if id_ is not None}
+
+
+def _claim_params(kind: str, received: Iterable[Received]) -> tuple[str, ...]:
+    unique = {command.id: command for command in received}
+    return (
+        kind,
+        array(list(unique)),
+        text_array([command.target for command in unique.values()]),
+        array([known_time(command.at).isoformat() for command in unique.values()]),
+    )
 
 
 def claimed(commands: Sequence[Identified], claims: Mapping[str, object]) -> list[Identified]:
@@ -124,14 +160,16 @@ def claimed(commands: Sequence[Identified], claims: Mapping[str, object]) -> lis
 
 def record_refusals(refusals: Sequence[tuple[str, Refusal]]) -> None:
     """Turn claimed commands into rejected ones; (command id, refusal) pairs."""
-    if refusals:
-        execute(
-            RECORD_REFUSALS,
-            (
-                array([id_ for id_, _ in refusals]),
-                text_array([json_text(refusal.document()) for _, refusal in refusals]),
-            ),
-        )
+    run_together(*refusals_written(refusals))
+
+
+def refusals_written(refusals: Sequence[tuple[str, Refusal]]) -> list[Statement]:
+    """What `record_refusals` runs; nothing where there are none."""
+    if not refusals:
+        return []
+    ids = array([id_ for id_, _ in refusals])
+    problems = text_array([json_text(refusal.document()) for _, refusal in refusals])
+    return [Statement(RECORD_REFUSALS, (ids, problems))]
 
 
 def count_decided(ids: Sequence[str]) -> int:

@@ -12,6 +12,8 @@ CLOCK: Final = 2
 RETENTION: Final = 3
 #: Held for a transaction: a step of what an operator asked for in bulk.
 STEPS: Final = 4
+#: Held for a transaction of new orders, this one or one of those above (models/queries/slots.py).
+SLOTS: Final = 1_000
 
 
 def try_lock(lock: int) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple, cast
 
-from models.database import array, execute, fetch, text_array
+from models.database import Statement, array, execute, fetch, run_together, text_array
 from models.queries.inbox import json_text, placed, span
 from models.rules.order_status import FAILED, OrderState
 
@@ -148,8 +148,13 @@ class MoveRow(NamedTuple):
 
 def insert(orders: Sequence[OrderRow]) -> None:
     """Write orders, their lines and the first event of each timeline, in one statement."""
+    run_together(*insertions(orders))
+
+
+def insertions(orders: Sequence[OrderRow]) -> list[Statement]:
+    """What `insert` runs; nothing where there are none."""
     if not orders:
-        return
+        return []
     ids = [order.id for order in orders]
     times = [order.placed_at.isoformat() for order in orders]
     lines = [
@@ -157,29 +162,25 @@ def insert(orders: Sequence[OrderRow]) -> None:
         for id_, at, order in zip(ids, times, orders, strict=True)
         for number, line in enumerate(order.lines, start=1)
     ]
-    execute(
-        INSERT_ORDERS,
-        (
-            array(ids),
-            array(times),
-            text_array([order.customer_id for order in orders]),
-            text_array([order.status for order in orders]),
-            text_array([order.currency for order in orders]),
-            _numbers([order.total for order in orders]),
-            _numbers([order.version for order in orders]),
-            text_array([json_text(order.metadata) if order.metadata else "{}" for order in orders]),
-            text_array(
-                [json_text(order.rejection) if order.rejection else None for order in orders]
-            ),
-            array([line[0] for line in lines]),
-            array([line[1] for line in lines]),
-            _numbers([line[2] for line in lines]),
-            text_array([line[3].sku for line in lines]),
-            _numbers([line[3].quantity for line in lines]),
-            _numbers([line[3].unit_price for line in lines]),
-            text_array([line[3].location for line in lines]),
-        ),
+    params = (
+        array(ids),
+        array(times),
+        text_array([order.customer_id for order in orders]),
+        text_array([order.status for order in orders]),
+        text_array([order.currency for order in orders]),
+        _numbers([order.total for order in orders]),
+        _numbers([order.version for order in orders]),
+        text_array([json_text(order.metadata) if order.metadata else "{}" for order in orders]),
+        text_array([json_text(order.rejection) if order.rejection else None for order in orders]),
+        array([line[0] for line in lines]),
+        array([line[1] for line in lines]),
+        _numbers([line[2] for line in lines]),
+        text_array([line[3].sku for line in lines]),
+        _numbers([line[3].quantity for line in lines]),
+        _numbers([line[3].unit_price for line in lines]),
+        text_array([line[3].location for line in lines]),
     )
+    return [Statement(INSERT_ORDERS, params)]
 
 
 def forget_failed(orders: Mapping[str, datetime]) -> dict[str, int]:

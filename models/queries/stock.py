@@ -1,43 +1,63 @@
 """Stock, its ledger and the products, set-based."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from models.database import array, execute, fetch, text_array
+from models.database import (
+    Statement,
+    array,
+    execute,
+    fetch,
+    run_together,
+    server_error,
+    text_array,
+)
 from models.rules.allocation import Level
 from models.rules.replacement import Replacement
 
 #: Until warehouses are told apart, all stock is in one place; the tables are ready for more.
 DEFAULT_LOCATION = "main"
 
-LOCK_LEVELS = """
+READ_LEVELS = """
 SELECT s.sku, s.location, s.on_hand, s.allocated, p.unit_price, p.currency
 FROM stock AS s JOIN products AS p USING (sku)
 WHERE s.sku = ANY (%s::text[]) AND s.location = %s
+"""
+
+LOCK_LEVELS = f"""{READ_LEVELS}
 ORDER BY s.sku
 FOR NO KEY UPDATE OF s
 """
 
-WRITE_MOVEMENTS = """
-WITH moved AS (
-    SELECT * FROM unnest(
-        %s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::text[], %s::uuid[], %s::uuid[]
-    ) AS m (sku, location, on_hand_delta, allocated_delta, reason, order_id, command_id)
-), ledger AS (
-    INSERT INTO stock_movements
-        (at, sku, location, on_hand_delta, allocated_delta, reason, order_id, command_id)
-    SELECT now(), sku, location, on_hand_delta, allocated_delta, reason, order_id, command_id
-    FROM moved
-), change AS (
-    SELECT sku, location, sum(on_hand_delta) AS on_hand, sum(allocated_delta) AS allocated
-    FROM moved GROUP BY sku, location
-)
+WRITE_LEDGER = """
+INSERT INTO stock_movements
+    (at, sku, location, on_hand_delta, allocated_delta, reason, order_id, command_id)
+SELECT now(), sku, location, on_hand_delta, allocated_delta, reason, order_id, command_id
+FROM unnest(
+    %s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::text[], %s::uuid[], %s::uuid[]
+) AS m (sku, location, on_hand_delta, allocated_delta, reason, order_id, command_id)
+"""
+
+# All who hold several rows of stock take them in this order. An UPDATE takes them as it finds them.
+LOCK = """
+SELECT count(*) FROM (
+    SELECT FROM stock WHERE sku = ANY (%s::text[]) ORDER BY sku, location FOR NO KEY UPDATE
+) AS held
+"""
+
+CHANGE = """
 UPDATE stock AS s
 SET on_hand = s.on_hand + change.on_hand, allocated = s.allocated + change.allocated,
     updated_at = now()
-FROM change WHERE s.sku = change.sku AND s.location = change.location
+FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[])
+    AS change (sku, location, on_hand, allocated)
+WHERE s.sku = change.sku AND s.location = change.location
 """
+
+#: The SQLSTATE of a row that would break a CHECK.
+CHECK_VIOLATION = "23514"
 
 LATEST_PUTS = """
 SELECT writer::text, sku, accepted_at FROM products
@@ -92,36 +112,74 @@ class Product(NamedTuple):
     writer: str
 
 
-def lock_levels(skus: Iterable[str]) -> dict[str, Level]:
-    """Lock the stock of these SKUs, in SKU order, until the transaction ends.
+def read_levels(skus: Iterable[str]) -> dict[str, Level]:
+    """The stock of these SKUs as it is now; it may be another the moment after.
 
     Returns the levels by SKU; a SKU that is missing is an unknown product.
     """
+    return _levels(READ_LEVELS, skus)
+
+
+def lock_levels(skus: Iterable[str]) -> dict[str, Level]:
+    """As `read_levels`, locked in SKU order until the transaction ends."""
+    return _levels(LOCK_LEVELS, skus)
+
+
+def _levels(sql: str, skus: Iterable[str]) -> dict[str, Level]:
     wanted = sorted(set(skus))
-    rows = fetch(LOCK_LEVELS, (text_array(wanted), DEFAULT_LOCATION))
+    rows = fetch(sql, (text_array(wanted), DEFAULT_LOCATION)) if wanted else []
     return {row[0]: Level(*row) for row in rows}
 
 
 def write_movements(movements: Sequence[Movement]) -> None:
-    """Append to the ledger and move the stock by the same amounts, in one statement.
+    """Append to the ledger and move the stock by the same amounts.
 
-    The caller holds the locks. Raises peewee.IntegrityError where stock would go wrong.
+    Raises peewee.IntegrityError where stock would go wrong.
+    """
+    run_together(*changes(movements))
+
+
+def changes(movements: Sequence[Movement]) -> list[Statement]:
+    """What `write_movements` runs; nothing where there are none.
+
+    The stock comes last, and is locked right before it changes: with COMMIT in the same message
+    the rows are never held while the server waits for a client.
     """
     if not movements:
-        return
+        return []
     skus, locations, on_hand, allocated, reasons, orders, commands = zip(*movements, strict=True)
-    execute(
-        WRITE_MOVEMENTS,
-        (
-            text_array(skus),
-            text_array(locations),
-            array([str(delta) for delta in on_hand]),
-            array([str(delta) for delta in allocated]),
-            text_array(reasons),
-            text_array(orders),
-            array(commands),
-        ),
+    ledger = (
+        text_array(skus),
+        text_array(locations),
+        array([str(delta) for delta in on_hand]),
+        array([str(delta) for delta in allocated]),
+        text_array(reasons),
+        text_array(orders),
+        array(commands),
     )
+    return [Statement(WRITE_LEDGER, ledger), *_stock_changed(movements)]
+
+
+def _stock_changed(movements: Sequence[Movement]) -> list[Statement]:
+    on_hand, allocated = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+    for movement in movements:
+        place = movement.sku, movement.location
+        on_hand[place] += movement.on_hand_delta
+        allocated[place] += movement.allocated_delta
+    skus, locations = zip(*on_hand, strict=True)
+    change = (
+        text_array(skus),
+        text_array(locations),
+        array([str(delta) for delta in on_hand.values()]),
+        array([str(delta) for delta in allocated.values()]),
+    )
+    return [Statement(LOCK, (text_array(skus),)), Statement(CHANGE, change)]
+
+
+def is_short(error: BaseException) -> bool:
+    """Whether an error says that there is not as much stock as a transaction would take."""
+    said = server_error(error)
+    return said is not None and said.pgcode == CHECK_VIOLATION and said.diag.table_name == "stock"
 
 
 def lock_latest_puts(skus: Iterable[str]) -> dict[str, Replacement]:
