@@ -26,15 +26,19 @@ class _Ticket(Generic[C, R]):
         self.result: R | None = None
 
 
+Take = Callable[[], Sequence[C]]
+
+
 class GroupCommit(Generic[C, R]):
     """Merges the commands of concurrent callers into calls of `apply`, one call at a time.
 
-    apply: takes commands in arrival order and commits all or none of them; what it returns goes to
-    every caller of the group.
-    commands_max: how many it is given at most, unless one message alone has more.
+    apply: is given a function that takes the commands, in arrival order. Called again it takes
+    those, and what has come since: who waits for something before it begins asks once more after
+    that. It commits all or none of what it took; what it returns goes to every caller of the group.
+    commands_max: how many it gets at most, unless one message alone has more.
     """
 
-    def __init__(self, apply: Callable[[Sequence[C]], R], *, commands_max: int) -> None:
+    def __init__(self, apply: Callable[[Take[C]], R], *, commands_max: int) -> None:
         self._apply = apply
         self._commands_max = commands_max
         self._turn = Lock()
@@ -49,33 +53,66 @@ class GroupCommit(Generic[C, R]):
         while not ticket.done:
             with self._turn:
                 if not ticket.done:
-                    self._apply_group(self._take_group())
+                    self._apply_group()
         if ticket.error is not None:
             raise ticket.error
         return cast(R, ticket.result)
 
-    def _take_group(self) -> list[_Ticket[C, R]]:
-        with self._guard:
-            taken, room = 0, self._commands_max
-            for ticket in self._waiting:
-                room -= len(ticket.commands)
-                if taken and room < 0:
-                    break
-                taken += 1
-            group, self._waiting = self._waiting[:taken], self._waiting[taken:]
-        return group
+    def _apply_group(self) -> None:
+        group: list[_Ticket[C, R]] = []
+        # Whatever is raised has somebody to reach, even before `apply` takes any.
+        self._fill(group)
 
-    def _apply_group(self, group: list[_Ticket[C, R]]) -> None:
+        def take() -> Sequence[C]:
+            self._fill(group)
+            return _commands(group)
+
         try:
-            result = self._apply([command for ticket in group for command in ticket.commands])
+            result = self._apply(take)
         except BaseException as error:  # it is each caller's, who would hang without it
             if len(group) > 1 and not is_transient(error):
                 # One message's fault is not its neighbours': each gets a transaction of its own.
                 for ticket in group:
-                    self._apply_group([ticket])
-                return
-            for ticket in group:
-                ticket.error, ticket.done = error, True
+                    self._apply_alone(ticket)
+            else:
+                _settle(group, error=error)
         else:
-            for ticket in group:
-                ticket.result, ticket.done = result, True
+            _settle(group, result)
+
+    def _apply_alone(self, ticket: _Ticket[C, R]) -> None:
+        try:
+            result = self._apply(lambda: ticket.commands)
+        except BaseException as error:  # as above
+            _settle([ticket], error=error)
+        else:
+            _settle([ticket], result)
+
+    def _fill(self, group: list[_Ticket[C, R]]) -> None:
+        """Move what waits into the group, as far as there is room."""
+        with self._guard:
+            room = self._commands_max - len(_commands(group))
+            while self._waiting:
+                room -= len(self._waiting[0].commands)
+                if group and room < 0:
+                    break
+                group.append(self._waiting.pop(0))
+
+
+def all_at_once(apply: Callable[[Sequence[C]], R]) -> Callable[[Take[C]], R]:
+    """For an `apply` that has nothing to wait for before it begins."""
+
+    def taking(take: Take[C]) -> R:
+        return apply(take())
+
+    return taking
+
+
+def _commands(group: Sequence[_Ticket[C, R]]) -> list[C]:
+    return [command for ticket in group for command in ticket.commands]
+
+
+def _settle(
+    group: Sequence[_Ticket[C, R]], result: R | None = None, error: BaseException | None = None
+) -> None:
+    for ticket in group:
+        ticket.result, ticket.error, ticket.done = result, error, True

@@ -9,7 +9,7 @@ import msgspec
 from actors import audit
 from actors.broker import broker
 from actors.commands import ON_HAND_MAX, ROUTES, AdjustStock, PutProduct, decode
-from actors.group_commit import GroupCommit
+from actors.group_commit import GroupCommit, all_at_once
 from actors.stats import recorder
 from config import settings
 from models.database import transaction
@@ -85,5 +85,9 @@ def _adjust(commands: Sequence[AdjustStock]) -> None:
     recorder.decided(ROUTES[AdjustStock].actor, commands, mine, len(refused))
 
 
-_putting = GroupCommit(_put, commands_max=settings().transaction_commands_max)
-_adjusting = GroupCommit(_adjust, commands_max=settings().transaction_commands_max)
+_putting: GroupCommit[PutProduct, None] = GroupCommit(
+    all_at_once(_put), commands_max=settings().transaction_commands_max
+)
+_adjusting: GroupCommit[AdjustStock, None] = GroupCommit(
+    all_at_once(_adjust), commands_max=settings().transaction_commands_max
+)

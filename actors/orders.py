@@ -8,7 +8,7 @@ import msgspec
 from actors import audit
 from actors.broker import broker
 from actors.commands import ROUTES, MoveOrder, decode, encode, join
-from actors.group_commit import GroupCommit
+from actors.group_commit import GroupCommit, all_at_once
 from actors.stats import recorder
 from actors.undecided import note_waiting
 from config import settings
@@ -83,7 +83,9 @@ def _apply_moves(moves: Sequence[MoveOrder], *, give_up: bool = False) -> set[st
     return {move.order_id for move in moves} - {move.order_id for move in ready}
 
 
-_moving = GroupCommit(_apply_moves, commands_max=settings().transaction_commands_max)
+_moving: GroupCommit[MoveOrder, set[str]] = GroupCommit(
+    all_at_once(_apply_moves), commands_max=settings().transaction_commands_max
+)
 
 
 def _write_moved(moved: Sequence[Moved], locked: Mapping[str, LockedOrder]) -> None:

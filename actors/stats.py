@@ -35,6 +35,7 @@ class Recorder:
     def __init__(self) -> None:
         self._lock = Lock()
         self._figures: dict[str, ActorFigures] = {}
+        self._redone: Counter[str] = Counter()
 
     def decided(
         self, actor: str, batch: Sequence[object], decided: Collection[Accepted], refused: int
@@ -62,6 +63,16 @@ class Recorder:
         """Count a message that a limit sent to wait: it neither ran nor failed."""
         with self._lock:
             self._of(actor).limited += 1
+
+    def redone(self, actor: str) -> None:
+        """Count a transaction to be done again: others took the stock that it decided by."""
+        with self._lock:
+            self._redone[actor] += 1
+
+    def redone_ever(self) -> dict[str, int]:
+        """How many since this process began, by actor."""
+        with self._lock:
+            return dict(self._redone)
 
     def ran(self, actor: str, waited_s: float, ran_s: float, *, failed: bool, dead: bool) -> None:
         """Count a message that ran. dead: this failure was its last; any other is tried again."""

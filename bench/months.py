@@ -141,12 +141,11 @@ def place(_side: Side) -> int:
     from actors.placing import _place  # noqa: PLC0415
 
     skus = [f"S{random.randrange(SKUS)}" for _ in range(2 * BATCH)]
-    _place(
-        [
-            PlaceOrder(str(uuid4()), datetime.now(UTC), "c-1", [Line(a, 1), Line(b, 1)], {})
-            for a, b in zip(skus[::2], skus[1::2], strict=True)
-        ]
-    )
+    batch = [
+        PlaceOrder(str(uuid4()), datetime.now(UTC), "c-1", [Line(a, 1), Line(b, 1)], {})
+        for a, b in zip(skus[::2], skus[1::2], strict=True)
+    ]
+    _place(lambda: batch)
     return BATCH
 
 

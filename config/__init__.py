@@ -156,8 +156,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     shutdown_grace_ms: Positive = 20_000
     # Such as "100/s": at most that many messages of new orders a second, over all workers.
     orders_rate_limit: str | None = None
-    # Commands that one transaction takes at most; a longer one holds its stock locks for longer.
+    # Commands that one transaction takes at most; with more of them it takes longer.
     transaction_commands_max: Positive = 1_000
+    # Transactions of new orders that run at once, over all processes; the others wait and fill.
+    transactions_at_once: Positive = 8
 
     # --- broker ---
     # Messages a queue holds before it refuses more (the front door then answers 503).

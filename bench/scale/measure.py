@@ -428,7 +428,7 @@ def apply(site: Site, step: Step, seconds: float) -> Applied:
     command = [
         str(site.programs / "python"), "-m", "bench.scale.apply", "--orders", str(step.orders),
         "--lines", str(step.lines), "--skus", str(step.skus), "--hot", str(int(step.hot)),
-        "--seconds", str(seconds),
+        "--seconds", str(seconds), "--stages", str(int(step.processes == 1)),
     ]  # fmt: skip
     running = [
         subprocess.Popen(

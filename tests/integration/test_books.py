@@ -18,7 +18,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from actors import inventory, orders, placing
+from actors import inventory, orders
 from actors.commands import AdjustStock, MoveOrder, PlaceOrder, PutProduct, encode, join
 from actors.inventory import adjust_stock, put_products
 from actors.orders import WAITS_MAX, move_orders
@@ -33,6 +33,7 @@ from tests.integration.workshop import (
     new_id,
     order,
     orders_now,
+    place,
     product,
     rows,
     stock_of,
@@ -302,7 +303,7 @@ def test_transactions_of_many_processes_at_once_never_oversell(database: None) -
     # When they are decided in transactions of their own at the same time, some of them twice
     def run(n: int) -> None:
         for batch in (*batches[n::12], *batches[n - 1 :: 12]):
-            placing._place(batch)
+            place(batch)
 
     in_threads(12, run)
 
@@ -336,7 +337,7 @@ def test_orders_moves_and_adjustments_at_once_leave_books_that_agree(database: N
 
     def run(n: int) -> None:
         if n % 3 == 0:
-            placing._place([order(("B", 1), ("A", 3)) for _ in range(5)])
+            place([order(("B", 1), ("A", 3)) for _ in range(5)])
         elif n % 3 == 1:
             mine = placed[n::12]
             orders._apply_moves([move(each.id, "shipped") for each in mine])
@@ -357,7 +358,7 @@ def test_stock_is_the_sum_of_the_ledger_in_every_snapshot_while_orders_are_place
     def run(n: int) -> None:
         for _ in range(10):
             if n:
-                placing._place([order(("A", 1)) for _ in range(5)])
+                place([order(("A", 1)) for _ in range(5)])
             else:
                 assert_books_agree()
 

@@ -17,7 +17,7 @@ import psycopg2
 import pytest
 
 from actors import dead_letters as letters
-from actors import inventory, orders, placing
+from actors import inventory, orders
 from actors.commands import ROUTES, PlaceOrder
 from actors.inventory import adjust_stock
 from actors.orders import move_orders
@@ -41,6 +41,7 @@ from tests.integration.workshop import (
     order,
     orders_now,
     outcomes,
+    place,
     put_back,
     rows,
     stock_of,
@@ -360,7 +361,7 @@ def test_while_orders_are_placed_and_moved_no_difference_is_seen(database: None)
     def trades(n: int) -> None:
         for _ in range(15):
             placed = [order(("A", 1 + n), ("B", 1)) for _ in range(10)]
-            placing._place(placed)
+            place(placed)
             orders._apply_moves([move(each.id, "shipped") for each in placed[:6]])
             orders._apply_moves([move(each.id, "returned") for each in placed[:3]])
             inventory._adjust([adjustment("A", -1), adjustment("B", 2)])

@@ -282,14 +282,14 @@ def test_a_batch_that_is_delivered_after_an_unanswered_commit_changes_nothing(
     """A COMMIT whose reply was lost is ambiguous: the inbox decides at the redelivery."""
     stocked("A", 5)
     placed = order(("A", 2))
-    commit = db.database.commit
+    commit = db.BundledTransaction.commit
 
-    def lost() -> None:
-        commit()
+    def lost(work: db.BundledTransaction, *statements: db.Statement) -> None:
+        commit(work, *statements)
         raise peewee.OperationalError("server closed the connection unexpectedly")
 
     with monkeypatch.context() as patch, pytest.raises(peewee.OperationalError):
-        patch.setattr(db.database, "commit", lost)
+        patch.setattr(db.BundledTransaction, "commit", lost)
         apply(place_orders, placed)
     apply(place_orders, placed)
 

@@ -12,6 +12,7 @@ import pika.exceptions
 from dramatiq.common import dq_name, xq_name
 from dramatiq.message import Message
 
+from actors import placing
 from actors.broker import Broker
 from actors.commands import (
     Action,
@@ -224,6 +225,11 @@ def discard(*letters: int) -> str | None:
 def apply(actor: Any, *commands: Command) -> None:
     """Run an actor here, as a worker's thread does."""
     actor(commands=join([encode(command) for command in commands]))
+
+
+def place(orders: Sequence[PlaceOrder]) -> None:
+    """Decide new orders in a transaction of this thread's own, with no other commands in it."""
+    placing._place(lambda: orders)
 
 
 def stocked(sku: str, units: int) -> None:

@@ -30,9 +30,10 @@ def sabotage_worker() -> None:
     from actors.broker import broker  # noqa: PLC0415
     from models.queries import inbox  # noqa: PLC0415
 
-    for module in (orders, placing):
-        _replace(module, "transaction", _around_a_transaction)
-    _replace(inbox, "claim", lambda claim: _then(claim, "after-claim"))
+    _replace(orders, "transaction", _around_a_transaction)
+    _replace(placing, "bundled_transaction", _around_a_bundle)
+    for name in ("claim", "claim_in_slot"):
+        _replace(inbox, name, lambda claim: _then(claim, "after-claim"))
     _replace(placing, "_order_row", _killed_by_some)
     _replace(full_queues.Due, "_moved", _moved_in_two_steps)
     _replace(broker, "enqueue", _enqueue_of_a_worker)
@@ -45,6 +46,26 @@ def _around_a_transaction(transaction: Any) -> Any:
         with transaction():
             yield
             reach("before-commit")
+        reach("after-commit")
+
+    return sabotaged
+
+
+def _around_a_bundle(bundled_transaction: Any) -> Any:
+    """The commit is a part of its last message, so the moment before it is before that message."""
+
+    @contextmanager
+    def sabotaged() -> Iterator[Any]:
+        reach("before-begin")
+        with bundled_transaction() as work:
+            commit = work.commit
+
+            def committed(*args: Any, **kwargs: Any) -> Any:
+                reach("before-commit")
+                return commit(*args, **kwargs)
+
+            work.commit = committed
+            yield work
         reach("after-commit")
 
     return sabotaged

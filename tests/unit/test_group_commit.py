@@ -1,13 +1,14 @@
 """Natural batching of transactions: threads that come together share one."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from threading import Event, Thread
 from typing import Any
 
 import psycopg2.errors
 import pytest
 
-from actors.group_commit import GroupCommit
+from actors.group_commit import GroupCommit, Take, all_at_once
 from tests.conftest import eventually
 
 
@@ -60,14 +61,15 @@ class Callers:
 
 
 def given(transactions: Transactions, commands_max: int = 100) -> Callers:
-    return Callers(GroupCommit(transactions, commands_max=commands_max), transactions)
+    grouping = GroupCommit(all_at_once(transactions), commands_max=commands_max)
+    return Callers(grouping, transactions)
 
 
 def test_a_message_alone_has_a_transaction_of_its_own_at_once() -> None:
     transactions = Transactions()
     transactions.first_may_commit.set()
 
-    assert GroupCommit(transactions, commands_max=10).submit([1, 2, 3]) == 6
+    assert GroupCommit(all_at_once(transactions), commands_max=10).submit([1, 2, 3]) == 6
     assert transactions.groups == [[1, 2, 3]]
 
 
@@ -145,8 +147,91 @@ def test_a_caller_after_a_failure_is_served() -> None:
             raise KeyboardInterrupt
         return sum(commands)
 
-    grouping = GroupCommit(apply, commands_max=10)
+    grouping = GroupCommit(all_at_once(apply), commands_max=10)
 
     with pytest.raises(KeyboardInterrupt):
         grouping.submit([1])
     assert grouping.submit([2]) == 2
+
+
+class Waits:
+    """An `apply` that waits before it takes, as for a slot; and may fail once it has taken."""
+
+    def __init__(self, fails_with: int | None = None) -> None:
+        self.began = Event()
+        self.may_begin = Event()
+        self.groups: list[list[int]] = []
+        self._fails_with = fails_with
+
+    def __call__(self, take: Take[int]) -> int:
+        first = list(take())
+        self.began.set()
+        assert self.may_begin.wait(60)
+        commands = list(take())
+        assert commands[: len(first)] == first
+        self.groups.append(commands)
+        if self._fails_with in commands:
+            raise ValueError("unlucky")
+        return sum(commands)
+
+
+def submitted(grouping: GroupCommit[int, int], waits: Waits, *messages: Sequence[int]) -> list[Any]:
+    """Submit messages while the first waits to begin; returns what came of each."""
+    outcomes: list[Any] = [None] * len(messages)
+
+    def submit(number: int) -> None:
+        try:
+            outcomes[number] = grouping.submit(messages[number])
+        except ValueError as error:
+            outcomes[number] = error
+
+    threads = [Thread(target=submit, args=(number,)) for number in range(len(messages))]
+    for number, thread in enumerate(threads):
+        thread.start()
+        if number == 0:
+            assert waits.began.wait(60)
+        else:
+            eventually(partial(_is_waiting, grouping, number))
+    waits.may_begin.set()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+    return outcomes
+
+
+def _is_waiting(grouping: GroupCommit[int, int], number: int) -> bool:
+    return len(grouping._waiting) == number
+
+
+def test_what_comes_while_a_transaction_waits_to_begin_is_taken_along() -> None:
+    waits = Waits()
+    grouping = GroupCommit(waits, commands_max=100)
+
+    assert submitted(grouping, waits, [1], [2, 3], [4]) == [10, 10, 10]
+    assert waits.groups == [[1, 2, 3, 4]]
+
+
+def test_what_comes_meanwhile_is_taken_only_as_far_as_there_is_room() -> None:
+    waits = Waits()
+    grouping = GroupCommit(waits, commands_max=4)
+
+    assert submitted(grouping, waits, [1], [2, 3], [4, 5]) == [6, 6, 9]
+    assert waits.groups == [[1, 2, 3], [4, 5]]
+
+
+def test_what_was_taken_along_is_not_failed_by_another_message() -> None:
+    waits = Waits(fails_with=1)
+    grouping = GroupCommit(waits, commands_max=100)
+
+    failed, *others = submitted(grouping, waits, [1], [2, 3], [4])
+    assert isinstance(failed, ValueError)
+    assert others == [5, 4]
+    assert waits.groups == [[1, 2, 3, 4], [1], [2, 3], [4]]
+
+
+def test_an_apply_that_fails_before_it_takes_anything_fails_the_message() -> None:
+    def apply(_take: Take[int]) -> int:
+        raise psycopg2.OperationalError("the server closed the connection")
+
+    with pytest.raises(psycopg2.OperationalError):
+        GroupCommit(apply, commands_max=10).submit([1])
