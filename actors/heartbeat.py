@@ -209,6 +209,7 @@ class Reporter(threading.Thread):
             clock_ahead_s=host_clock.ahead_s,
             put_backs=dict(put_backs.totals()),
             put_back=put_backs.by_actor(),
+            redone=self._recorder.redone_ever(),
         )
 
 

@@ -23,7 +23,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from actors.commands import ROUTES_BY_ACTOR
+from actors.commands import ROUTES, ROUTES_BY_ACTOR, PlaceOrder
 from actors.exposition import Exposition
 from actors.health import Vitals, answer_of_group
 from config import Settings, database_address, settings
@@ -59,6 +59,8 @@ class Process(msgspec.Struct):
     put_backs: dict[str, int] = {}
     put_back: dict[str, tuple[int, float]] = {}
     clock_ahead_s: float = 0.0
+    # By actor: transactions that it did again since it began.
+    redone: dict[str, int] = {}
 
 
 _decoder = msgspec.json.Decoder(Process)
@@ -219,6 +221,7 @@ class WorkerMetrics(Collector):
         yield from _put_backs(processes)
         yield host_clock_metric(max((p.clock_ahead_s for p in processes), key=abs, default=0.0))
         yield from _commands(figures)
+        yield _redone(processes)
         yield from _process(processes)
 
 
@@ -342,6 +345,18 @@ def _commands(figures: Sequence[ActorFigures]) -> Iterator[Metric]:
     yield decided
     yield batch
     yield took
+
+
+def _redone(processes: Sequence[Process]) -> Metric:
+    family = CounterMetricFamily(
+        "holdfast_transactions_redone",
+        "Transactions done again, as others had taken the stock that they decided by.",
+        labels=("actor",),
+    )
+    # Only new orders are decided by stock that others may take.
+    for actor in sorted({ROUTES[PlaceOrder].actor, *(a for p in processes for a in p.redone)}):
+        family.add_metric((actor,), sum(p.redone.get(actor, 0) for p in processes))
+    return family
 
 
 def host_clock_metric(ahead_s: float) -> Metric:

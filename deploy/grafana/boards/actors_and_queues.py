@@ -76,6 +76,9 @@ MESSAGES = [
     graph("Commands in a transaction", "Grows with load by itself.", "short",
           (f"{_rate('holdfast_batch_commands_sum', 'actor', OWN)} / "
            f"{_rate('holdfast_batch_commands_count', 'actor', OWN)}", "{{actor}}")),
+    graph("Transactions done again", "Others had taken the stock that they were decided by.", "ops",
+          (_rate("holdfast_transactions_redone_total", "actor", OWN), "{{actor}}"),
+          runbook="HoldfastTransactionsRedone"),
     graph("From acceptance to commit, 99 of a hundred", "A command's whole way.", "s",
           (_quantile(0.99, "holdfast_decision_seconds", "actor", OWN), "{{actor}}"),
           runbook="HoldfastDecisionBudget"),
