@@ -32,6 +32,7 @@ RETRIES: Final = "actors/retries.py"
 INBOX: Final = "models/queries/inbox.py"
 ORDERS: Final = "actors/placing.py"
 STOCK: Final = "models/queries/stock.py"
+TABLES: Final = "models/migrations/0001_initial.py"
 PUBLISHER: Final = "web/publisher.py"
 
 
@@ -149,24 +150,32 @@ REGRESSIONS: Final = (
     ),
     Regression(
         "locks in any order",
-        "postgres-locked-row,postgres-slow",
+        "postgres-locked-row,postgres-slow,overload",
         "Deadlocks",
-        [Edit(STOCK, "ORDER BY s.sku\nFOR NO KEY", "ORDER BY random()\nFOR NO KEY")],
+        [Edit(STOCK, "ORDER BY sku, location FOR NO KEY", "ORDER BY random() FOR NO KEY")],
     ),
     Regression(
-        "stock from a cache",
-        "overload",
-        "Deadlocks|P1|P3",
+        "half of the sessions lock stock in the other order",
+        "overload,postgres-slow",
+        "Deadlocks",
         [
             Edit(
-                ORDERS,
-                "        levels = stock.lock_levels(line.sku for c in mine for line in c.lines)\n",
-                "        wanted = {line.sku for c in mine for line in c.lines}\n"
-                "        if missing := wanted - _levels.keys():\n"
-                "            _levels.update(stock.lock_levels(missing))\n"
-                "        levels = {sku: _levels[sku] for sku in wanted if sku in _levels}\n",
+                STOCK,
+                "ORDER BY sku, location FOR NO KEY",
+                "ORDER BY CASE WHEN mod(pg_backend_pid(), 2) = 0 THEN sku END, sku DESC FOR NO KEY",
             ),
-            Edit(ORDERS, "\n\ndef _place(", "\n\n_levels: dict[str, Level] = {}\n\n\ndef _place("),
+        ],
+    ),
+    Regression(
+        "no CHECK on stock",
+        "overload",
+        "P1|P3",
+        [
+            Edit(
+                TABLES,
+                "CHECK (0 <= allocated AND allocated <= on_hand)",
+                "CHECK (true)",
+            ),
         ],
     ),
 )  # fmt: skip
