@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from actors.commands import QUEUES
 from deploy.local import ports, processes
 from deploy.local.postgres import children
 from deploy.local.processes import Program
@@ -102,7 +103,7 @@ def test_workers_that_work_are_said_to_until_they_stop(start_group: Callable[...
     for one in said["processes"]:
         assert one["threads"] == one["threads_alive"] == 2
         # Of each queue and its delayed messages.
-        assert one["consumers"] == 10
+        assert one["consumers"] == 2 * len(QUEUES)
         assert one["database_s"] < 10
     told = group.command("worker")
     assert (told.returncode, told.stdout) == (0, "worker: ok\n")
