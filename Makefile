@@ -33,7 +33,7 @@ test-cluster: environment-dev ## Run the tests of gateway, replicas, failover, m
 	@"$(BIN)/python" -m pytest tests/cluster $(SIDE_BY_SIDE) $(ARGS)
 
 # What speaks to RabbitMQ, or does without it.
-ON_RABBITMQ = $(patsubst %,tests/integration/test_%.py,generations settling full_queues queues \
+ON_RABBITMQ = $(patsubst %,tests/integration/test_%.py,channels generations settling full_queues queues \
 	limits controls failures operations transient_faults inbox) \
 	$(patsubst %,tests/e2e/test_%.py,outages under_load smoke orders torture)
 

@@ -94,7 +94,7 @@ class ClockMetrics(Collector):
                      "Policies of RabbitMQ that take messages out of a queue, as far as known.",
                      len(seen.policies))  # fmt: skip
         if seen.queues is not None:
-            yield from _queues(seen.queues, seen.paused)
+            yield from _queues(seen.queues, seen.paused, seen.sampled_at or datetime.now(UTC))
         if seen.failures is not None:
             yield _failures(seen.failures)
         if seen.undecided is not None:
@@ -125,7 +125,10 @@ def _gauge(name: str, text: str, value: float) -> Metric:
     return GaugeMetricFamily(name, text, value=value)
 
 
-def _queues(queues: dict[str, QueueState], paused: frozenset[str]) -> Iterator[Metric]:
+def _queues(
+    queues: dict[str, QueueState], paused: frozenset[str], at: datetime
+) -> Iterator[Metric]:
+    """at: when it was looked: a message that was with a worker then is decided by now."""
     messages = GaugeMetricFamily(
         "holdfast_queue_messages", "Messages of a queue, by state: ready, delayed, unacked, dead.",
         labels=("queue_name", "state"),
@@ -142,12 +145,11 @@ def _queues(queues: dict[str, QueueState], paused: frozenset[str]) -> Iterator[M
     is_paused = GaugeMetricFamily(
         "holdfast_queue_paused", "Whether an operator has paused a queue.", labels=("queue_name",)
     )
-    now = datetime.now(UTC)
     for name, state in queues.items():
         for kind in ("ready", "delayed", "unacked", "dead"):
             messages.add_metric((name, kind), getattr(state, kind))
         consumers.add_metric((name,), state.consumers)
-        oldest.add_metric((name,), state.age_s(now) or 0.0)
+        oldest.add_metric((name,), state.age_s(at) or 0.0)
         is_paused.add_metric((name,), int(name in paused))
     yield from (messages, consumers, oldest, is_paused)
 
