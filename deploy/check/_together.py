@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from actors.commands import QUEUES
 from config import Settings, SettingsError, parse
 
 Object = dict[str, Any]
@@ -22,13 +21,18 @@ GRACE_BEYOND_S: Final = 10
 #: How objects name others, in JSON.
 REFERENCES: Final = {
     "ConfigMap": r'"configMapRef": \{"name"',
-    "Queue": '"queueName"',
     "Service": r'"service": \{"name"',
     "ServiceAccount": '"serviceAccountName"',
-    "TriggerAuthentication": r'"authenticationRef": \{"name"',
 }
 OUR_LABELS: Final = {"app.kubernetes.io/name", "app.kubernetes.io/part-of"}
 AUTOSCALERS: Final = ("HorizontalPodAutoscaler", "ScaledObject")
+#: Connections to PostgreSQL of a clock, of a front door beside READ_THREADS, and of a worker beside
+#: WORKER_THREADS: for what it reports, and to look whether the database is well.
+CLOCK_CONNECTIONS: Final = 3
+FURTHER_CONNECTIONS: Final = 1
+EXPORTER_CONNECTIONS: Final = 3
+#: PostgresConnectionsNearlyFull fires beyond.
+CONNECTIONS_SHARE_MAX: Final = 0.8
 PROBES: Final = ("startupProbe", "livenessProbe", "readinessProbe")
 
 
@@ -50,6 +54,7 @@ def findings(objects: list[Object]) -> Iterator[str]:
             yield from (f"{title(each)}: {finding}" for finding in _of_pods(each))
     yield from _of_references(objects)
     yield from _of_policies(objects)
+    yield from _of_queries(objects)
     for settings in (each for each in objects if each["kind"] == "ConfigMap"):
         try:
             given = parse({**SECRETS, **settings["data"]})
@@ -58,6 +63,7 @@ def findings(objects: list[Object]) -> Iterator[str]:
             continue
         yield from (f"{title(settings)}: {finding}" for finding in _unknown(settings["data"]))
         yield from _of_deployments(objects, given)
+        yield from _of_connections(objects, given)
 
 
 def _of_pods(each: Object) -> Iterator[str]:
@@ -100,7 +106,6 @@ def _unknown(variables: Iterable[str]) -> Iterator[str]:
 def _of_references(objects: list[Object]) -> Iterator[str]:
     """What is named is there, but for Secrets: they are made by operators, and by hand."""
     there = {title(each) for each in objects}
-    there |= {f"Queue {queue}" for queue in QUEUES}
     for each in objects:
         for kind, reference in REFERENCES.items():
             for name in re.findall(reference + r': "([^"]+)"', json.dumps(each)):
@@ -118,6 +123,56 @@ def _of_policies(objects: list[Object]) -> Iterator[str]:
             ours = peer.get("podSelector", {}).get("matchLabels", {}).keys() & OUR_LABELS
             if "namespaceSelector" in peer and ours:
                 yield f"{title(each)}: has our labels where another namespace's pods are meant"
+
+
+def _of_queries(objects: list[Object]) -> Iterator[str]:
+    """What autoscalers ask Prometheus for is recorded, and of this namespace."""
+    rules = [each for each in objects if each["kind"] == "PrometheusRule"]
+    recorded = set(re.findall(r'"record": "([^"]+)"', json.dumps(rules)))
+    for each in (each for each in objects if each["kind"] == "ScaledObject"):
+        for trigger in each["spec"]["triggers"]:
+            query = trigger["metadata"].get("query", "")
+            for name, namespace in re.findall(r'([\w:]+)\{namespace="([^"]*)"\}', query):
+                if rules and name not in recorded:
+                    yield f"{title(each)}: no rule records {name}"
+                if namespace != each["metadata"].get("namespace", namespace):
+                    yield f"{title(each)}: asks for namespace {namespace}"
+
+
+def connections_max(objects: list[Object], given: Settings) -> int:
+    """Connections to PostgreSQL with as many pods as the autoscalers allow, while all roll out."""
+    pods: dict[str, int] = {
+        each["metadata"]["name"]: each["spec"].get("replicas", 1)
+        for each in objects
+        if each["kind"] == "Deployment"
+    }
+    for each in objects:
+        if each["kind"] in AUTOSCALERS:
+            spec = each["spec"]
+            pods[spec["scaleTargetRef"]["name"]] = (
+                spec.get("maxReplicas") or spec["maxReplicaCount"]
+            )
+    of_a_pod = {
+        "holdfast-web": given.web_concurrency * (given.read_threads + FURTHER_CONNECTIONS),
+        "holdfast-worker": given.worker_processes * (given.worker_threads + FURTHER_CONNECTIONS),
+        "holdfast-clock": CLOCK_CONNECTIONS,
+    }
+    # One more of each while it rolls out.
+    ours = sum((pods[name] + 1) * count for name, count in of_a_pod.items())
+    exporters = EXPORTER_CONNECTIONS * ("holdfast-postgres-exporter" in pods)
+    migrations = [each["kind"] for each in objects].count("Job")
+    return ours + exporters + migrations
+
+
+def _of_connections(objects: list[Object], given: Settings) -> Iterator[str]:
+    for each in (each for each in objects if each["kind"] == "Cluster"):
+        most = int(each["spec"]["postgresql"]["parameters"]["max_connections"])
+        wanted = connections_max(objects, given)
+        if wanted > CONNECTIONS_SHARE_MAX * most:
+            yield (
+                f"{title(each)}: as many pods as the autoscalers allow take {wanted} connections, "
+                f"more than {CONNECTIONS_SHARE_MAX:.0%} of max_connections ({most})"
+            )
 
 
 def _of_deployments(objects: list[Object], given: Settings) -> Iterator[str]:

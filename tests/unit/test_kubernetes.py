@@ -1,17 +1,19 @@
 """The check of the manifests finds what is wrong with them."""
 
+import json
 import re
 from collections.abc import Callable
 from copy import deepcopy
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from config import ROOT
+from config import ROOT, parse
 from deploy.check import Finding, kubernetes
-from deploy.check._together import Object, title
+from deploy.check._together import AUTOSCALERS, SECRETS, Object, connections_max, title
 from deploy.check.kubernetes import MANIFESTS, findings, render, write_overlay
 
 
@@ -47,6 +49,10 @@ class Deployed:
     @property
     def container(self) -> Any:
         return self.web["containers"][0]
+
+    def ask(self, query: str) -> None:
+        """The workers' autoscaler asks Prometheus for something else."""
+        self["ScaledObject holdfast-worker"]["spec"]["triggers"][0]["metadata"]["query"] = query
 
     def take_out(self, unwanted: str) -> None:
         self.objects.remove(self[unwanted])
@@ -90,8 +96,8 @@ BREAKS: dict[str, tuple[Callable[[Deployed], Any], str]] = {
         "'podAfinity' was unexpected",
     ),
     "text where an operator has an object": (
-        lambda d: d["ScaledObject holdfast-worker"]["spec"].update(fallback="4"),
-        "$.spec.fallback: '4' is not of type 'object'",
+        lambda d: d["ScaledObject holdfast-worker"]["spec"].update(advanced="4"),
+        "$.spec.advanced: '4' is not of type 'object'",
     ),
     "a missing probe": (
         lambda d: d.container.pop("readinessProbe"),
@@ -141,11 +147,21 @@ BREAKS: dict[str, tuple[Callable[[Deployed], Any], str]] = {
         lambda d: d.settings.update(SHUTDOWN_GRACE_MS="60000"),
         "Deployment holdfast-worker: is killed before 70 s",
     ),
-    "a queue that nobody fills": (
-        lambda d: d["ScaledObject holdfast-worker"]["spec"]["triggers"][0]["metadata"].update(
-            queueName="holdfast.order"
-        ),
-        "there is no Queue holdfast.order",
+    "an autoscaler that asks for what nobody records": (
+        lambda d: d.ask('oldest_order{namespace="holdfast"}'),
+        "ScaledObject holdfast-worker: no rule records oldest_order",
+    ),
+    "an autoscaler that asks for the orders of another namespace": (
+        lambda d: d.ask('namespace:holdfast_oldest_order_age_seconds:max{namespace="shop"}'),
+        "ScaledObject holdfast-worker: asks for namespace shop",
+    ),
+    "more workers than PostgreSQL has connections": (
+        lambda d: d["ScaledObject holdfast-worker"]["spec"].update(maxReplicaCount=20),
+        "take 237 connections, more than 80% of max_connections (200)",
+    ),
+    "more threads than PostgreSQL has connections": (
+        lambda d: d.settings.update(WORKER_THREADS="32"),
+        "Cluster holdfast-postgres: as many pods as the autoscalers allow take 345 connections",
     ),
     "another port than the settings have": (
         lambda d: d.container["ports"][1].update(containerPort=9465),
@@ -203,6 +219,31 @@ def test_the_check_finds(what: str, rendered: list[Object]) -> None:
 
     found = list(findings(deployed.objects))
     assert any(said in finding for finding in found), found
+
+
+def test_the_connections_are_those_that_the_page_adds_up(rendered: list[Object]) -> None:
+    deployed = Deployed(rendered)
+    given = parse({**SECRETS, **deployed.settings})
+    postgres = deployed["Cluster holdfast-postgres"]["spec"]["postgresql"]["parameters"]
+    page = (ROOT / "docs" / "deploy" / "kubernetes.md").read_text()
+
+    # As 7 × 5 + 9 × 9 + 4 = 120: pods at most and one more, by the connections of each
+    ((addends, total),) = re.findall(r"`([\d×+ ]+) = (\d+)`", page)
+    products = [[int(n) for n in addend.split("×")] for addend in addends.split("+")]
+
+    assert sum(prod(product) for product in products) == int(total)
+    assert int(total) == connections_max(rendered, given)
+    assert f"`max_connections` is {postgres['max_connections']}" in page
+
+
+def test_no_worker_scales_by_the_number_of_messages(rendered: list[Object]) -> None:
+    scaled = json.dumps([each for each in rendered if each["kind"] in AUTOSCALERS])
+
+    assert "rabbitmq" not in scaled
+    assert "QueueLength" not in scaled
+    # Nor does anybody but our own pods need a way to RabbitMQ's clients' port.
+    policy = json.dumps(Deployed(rendered)["NetworkPolicy holdfast-rabbitmq"]["spec"])
+    assert "keda" not in policy
 
 
 def test_the_servers_are_those_of_compose(rendered: list[Object]) -> None:
