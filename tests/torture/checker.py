@@ -1,4 +1,4 @@
-"""The promises P1 to P9, held against what clients were told and what the database says."""
+"""The promises P1 to P9 and P7b, held against what clients were told and what the database says."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from models.rules.order_status import MOVES
-from tests.torture import effects
-from tests.torture.faults.messages import CURSED
+from tests.torture import effects, in_turn
+from tests.torture.faults.messages import CURSED, HEXED
 from tests.torture.history import Event, Told
 from tests.torture.rig import Rig
 from tests.torture.saboteur import KILLER
@@ -52,6 +52,7 @@ class Verdict:
     duplicated: int = 0
     refused: int = 0
     unknown: int = 0
+    in_turn: int = 0
     oversold: int = 0
     ledger_differences: int = 0
     undrained: int = 0
@@ -100,6 +101,7 @@ def check(rig: Rig, history: Path, patience_s: float = RECOVERY_S_MAX) -> Verdic
     _recovered(verdict, world, patience_s)
     verdict.breaks("P7 timeline", _odd_timelines(world))
     verdict.breaks("P7 went back", _went_back(world))
+    verdict.breaks("P7b out of turn", in_turn.out_of_turn(world))
     verdict.breaks("P8 taken without a confirm", _unconfirmed(world))
     verdict.breaks("Its own reconciliation", rig.reconcile())
     return verdict
@@ -116,6 +118,11 @@ def _count(verdict: Verdict, world: World) -> None:
     statuses = {order.events[0] for order in world.orders.values() if order.events}
     verdict.needs({"confirmed", "rejected"} <= statuses, "orders of both decisions")
     verdict.needs(verdict.refused > 0, "a request that was refused")
+    chains = [chain.accepted for chain in in_turn.links(world) if len(chain.accepted) > 1]
+    verdict.in_turn = sum(map(len, chains))
+    verdict.needs(
+        {"order", "product"} <= {chain[0].kind for chain in chains}, "chains of both kinds"
+    )
 
 
 def _innocent_failures(world: World) -> Iterator[str]:
@@ -137,7 +144,8 @@ def _odd_letters(world: World) -> Iterator[str]:
             id_ in world.orders and world.orders[id_].status == "failed"
             for id_ in letter.command_ids
         )
-        if letter.actor and not (letter.actor == "place_orders" and poisoned):
+        put_back = letter.state == "retried" and HEXED in letter.error
+        if letter.actor and not put_back and not (letter.actor == "place_orders" and poisoned):
             yield f"{letter.actor}: {letter.error[:200]}"
 
 

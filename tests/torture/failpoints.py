@@ -22,6 +22,8 @@ WORKER: Final = (
     "publish-retry",
     "delayed-moved",
 )
+#: The same in a worker's life as what takes the changes of SKUs, and the moves, in turn.
+LANE: Final = "lane-"
 #: And in a web process's.
 WEB: Final = ("before-publish", "before-confirm", "before-answer")
 MOVED: Final = "moved.log"

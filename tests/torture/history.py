@@ -23,6 +23,7 @@ class Asked(msgspec.Struct, omit_defaults=True):
 
     names: what the change is known by in the database even without an answer: the customers of
     orders (each order has its own), the id of the order that is moved, the SKU. ids: as answered.
+    chain: of changes that were sent one after the other, see chains.py.
     """
 
     kind: str
@@ -35,9 +36,12 @@ class Asked(msgspec.Struct, omit_defaults=True):
     ids: list[str] = []
     key: str | None = None
     to: str | None = None
+    if_version: list[int] = []
     delta: int = 0
+    price: int = 0
     replayed: bool = False
     final: str | None = None
+    chain: str = ""
 
 
 class Event(msgspec.Struct):

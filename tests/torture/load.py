@@ -4,15 +4,27 @@ import itertools
 import json
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
 from random import Random
 from typing import Any, Final
 
+from tests.torture import chains
+from tests.torture.chains import Chain
+from tests.torture.clients import (
+    Ask,
+    Wanted,
+    a_change_of_stock,
+    a_move,
+    a_product,
+    an_order,
+    asked_for,
+    client,
+)
 from tests.torture.history import Asked, History, Told
-from tests.torture.rig import API_KEY, Rig
+from tests.torture.rig import Rig
 
 #: Orders of every kind want this one, and there is never enough.
 HOT: Final = "HOT"
@@ -20,34 +32,19 @@ SKUS: Final = (HOT, *(f"SKU-{n:02}" for n in range(24)))
 STOCK: Final = 2_000
 RESTOCK: Final = (50, 200)
 CLIENTS: Final = 12
+#: Clients besides who wait for no decision.
+CHAINERS: Final = 4
+#: Of each of them, so that one chain goes through several web processes.
+CONNECTIONS: Final = 3
 FLOODERS: Final = 24
 FLOOD_BATCH: Final = 5
-TIMEOUT_S: Final = 8.0
 ATTEMPTS_MAX: Final = 6
 ATTEMPT_PAUSE_S: Final = (0.1, 1.0)
-#: How the front door begins when it has sent something and heard nothing.
-UNCERTAIN: Final = "We could not confirm that the request was accepted"
 #: Orders that moves choose from.
 KNOWN_MAX: Final = 3_000
 MOVES: Final = ("shipped", "shipped", "delivered", "cancelled", "returned")
-
-Ask = Callable[[str, str, Any, dict[str, str]], tuple[int, dict[str, Any], dict[str, str]]]
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """A change that a client wants, however many attempts it takes. See history.Asked."""
-
-    kind: str
-    method: str
-    path: str
-    body: Any
-    names: list[str]
-    units: list[dict[str, int]] = field(default_factory=list)
-    to: str | None = None
-    delta: int = 0
-    key: str | None = None
-    wait: bool = False
+#: What a later attempt may do better.
+COME_AGAIN: Final = (429, 503)
 
 
 class Load:
@@ -70,25 +67,22 @@ class Load:
         self._stopping = threading.Event()
         self._open = threading.Event()
         self._open.set()
-        self._busy = threading.Semaphore(CLIENTS)
+        self._busy = threading.Semaphore(CLIENTS + CHAINERS)
         self._threads: list[threading.Thread] = []
 
     def stock_up(self) -> None:
         """Products and their first stock; waits for each."""
-        stock = {"delta": STOCK, "reason": "received"}
         with self._connection() as ask:
             for sku in SKUS:
-                product = {"name": sku, "unit_price": 100, "currency": "EUR"}
-                self._insist(ask, Wanted("product", "PUT", f"/v1/products/{sku}", product, [sku]))
-                path = f"/v1/inventory/{sku}/adjustments"
-                received = Wanted("stock", "POST", path, stock, [sku], delta=STOCK, wait=True)
-                self._insist(ask, received)
+                self._insist(ask, a_product(sku, 100))
+                self._insist(ask, replace(a_change_of_stock(sku, STOCK), wait=True))
 
     def start(self) -> None:
         """Begin; returns at once."""
-        for number in range(CLIENTS):
+        for number in range(CLIENTS + CHAINERS):
+            client = self._shop if number < CLIENTS else self._hurry
             random = Random(f"{self._seed}-{number}")
-            thread = threading.Thread(target=self._shop, args=(random,), name=f"client-{number}")
+            thread = threading.Thread(target=client, args=(random,), name=f"client-{number}")
             self._threads.append(thread)
             thread.start()
 
@@ -103,9 +97,9 @@ class Load:
     def held(self) -> Iterator[None]:
         """Nobody asks for anything meanwhile; what was asked has been answered."""
         self._open.clear()
-        for _ in range(CLIENTS):
+        for _ in range(CLIENTS + CHAINERS):
             self._busy.acquire()
-        self._busy.release(CLIENTS)
+        self._busy.release(CLIENTS + CHAINERS)
         try:
             yield
         finally:
@@ -145,10 +139,17 @@ class Load:
         ids = []
         with self._connection() as ask:
             for customer in customers:
-                body = {"customer_id": customer, "lines": [{"sku": SKUS[1], "quantity": 1}]}
-                wanted = Wanted("order", "POST", "/v1/orders", body, [customer], [{SKUS[1]: 1}],
-                                key=f"key-{customer}")  # fmt: skip
-                ids += self._insist(ask, wanted).ids
+                ids += self._insist(ask, an_order(customer, {SKUS[1]: 1}, f"key-{customer}")).ids
+        return ids
+
+    def fire(self, *links: Chain) -> list[list[str]]:
+        """Chains that a fault wants, each change insisted on; returns the ids of each chain."""
+        ids: list[list[str]] = []
+        with self._connection() as ask:
+            for chain in links:
+                ids.append([])
+                for asked in chains.turns(chain, partial(self._insist, ask)):
+                    ids[-1] += asked.ids
         return ids
 
     def _shop(self, random: Random) -> None:
@@ -158,24 +159,61 @@ class Load:
     def _ask_for_more(self, ask: Ask, random: Random) -> None:
         pause = threading.Event()
         while not self._stopping.is_set():
-            self._open.wait()
-            with self._busy:
-                if not self._open.is_set():
-                    continue
-                self._get(ask, self._choose(random), random)
+            with self._turn():
+                asked = self._get(ask, self._choose(random), random)
+            if asked.told is Told.OK and asked.kind == "order":
+                # From now on others may move it.
+                self._known.extend(asked.ids)
             pause.wait(random.uniform(0.5, 1.5) * self._pause_s)
 
-    def _get(self, ask: Ask, wanted: Wanted, random: Random) -> None:
-        """Ask, again while nobody knows; what was ordered may be moved from then on."""
+    def _hurry(self, random: Random) -> None:
+        """Change after change without a pause, until a chain ends; as many as others in the end."""
         pause = threading.Event()
-        asked = self._attempt(ask, wanted)
-        for attempt in range(1, ATTEMPTS_MAX):
-            if asked.told is not Told.UNKNOWN or wanted.key is None:
+        while not self._stopping.is_set():
+            changes = self._run(chains.some(random, next(self._numbers), self._seed, SKUS), random)
+            pause.wait(random.uniform(0.5, 1.5) * self._pause_s * changes)
+
+    def _run(self, chain: Chain, random: Random) -> int:
+        """A chain, to its end or to what nobody knows; returns the number of changes."""
+        changes = 0
+        with ExitStack() as stack:
+            asks = [stack.enter_context(self._connection()) for _ in range(CONNECTIONS)]
+
+            def ask_once(wanted: Wanted) -> Asked:
+                with self._turn():
+                    return self._get(random.choice(asks), wanted, random, over=COME_AGAIN)
+
+            for asked in chains.turns(chain, ask_once):
+                changes += 1
+                if self._stopping.is_set() or asked.told is Told.UNKNOWN:
+                    break
+        return changes
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Clients may ask meanwhile."""
+        while True:
+            self._open.wait()
+            with self._busy:
+                if self._open.is_set():
+                    yield
+                    return
+
+    def _get(self, ask: Ask, wanted: Wanted, random: Random, over: Sequence[int] = ()) -> Asked:
+        """Ask, again while nobody knows, or while the status is one of `over`.
+
+        Returns the last attempt; of several the unknown one, unless one was accepted.
+        """
+        pause = threading.Event()
+        unknown = None
+        for attempt in range(1, ATTEMPTS_MAX + 1):
+            asked = self._attempt(ask, wanted)
+            if asked.told is Told.UNKNOWN:
+                unknown = asked
+            if not _may_repeat(asked, over):
                 break
             pause.wait(random.uniform(*ATTEMPT_PAUSE_S) * attempt)
-            asked = self._attempt(ask, wanted)
-        if asked.told is Told.OK and asked.kind == "order":
-            self._known.extend(asked.ids)
+        return asked if asked.told is Told.OK else unknown or asked
 
     def _insist(self, ask: Ask, wanted: Wanted) -> Asked:
         pause = threading.Event()
@@ -198,75 +236,52 @@ class Load:
         return self._a_change_of_stock(random)
 
     def _an_order(self, random: Random, *, wait: bool) -> Wanted:
-        customer, body, units = self._order(random)
-        key = self._key(random.random() < 0.6)
-        return Wanted("order", "POST", "/v1/orders", body, [customer], [units], key=key, wait=wait)
+        customer, units = self._order(random)
+        return replace(an_order(customer, units, self._key(random.random() < 0.6)), wait=wait)
 
     def _an_order_that_is_none(self, random: Random) -> Wanted:
-        customer, body, units = self._order(random)
-        wrong = {**body, "lines": [*body["lines"], {"sku": HOT, "quantity": 0}]}
-        return Wanted("order", "POST", "/v1/orders", wrong, [customer], [units])
+        wanted = an_order(*self._order(random))
+        lines = [*wanted.body["lines"], {"sku": HOT, "quantity": 0}]
+        return replace(wanted, body={**wanted.body, "lines": lines})
 
     def _a_product(self, random: Random) -> Wanted:
-        sku = random.choice(SKUS)
-        product = {"name": sku, "unit_price": random.randint(1, 500), "currency": "EUR"}
-        key = self._key(True)
-        return Wanted("product", "PUT", f"/v1/products/{sku}", product, [sku], key=key)
+        return a_product(random.choice(SKUS), random.randint(1, 500), self._key(True))
 
     def _a_batch(self, random: Random, count: int, *, keyed: bool) -> Wanted:
-        orders = [self._order(random) for _ in range(count)]
+        orders = [an_order(*self._order(random)) for _ in range(count)]
         return Wanted(
-            "order", "POST", "/v1/order-batches", {"orders": [body for _, body, _ in orders]},
-            [customer for customer, _, _ in orders], [units for _, _, units in orders],
-            key=self._key(keyed),
+            "order", "POST", "/v1/order-batches", {"orders": [order.body for order in orders]},
+            [name for order in orders for name in order.names],
+            [units for order in orders for units in order.units], key=self._key(keyed),
         )  # fmt: skip
 
-    def _order(self, random: Random) -> tuple[str, dict[str, Any], dict[str, int]]:
+    def _order(self, random: Random) -> tuple[str, dict[str, int]]:
         # In any order, so that only the service's own keeps them from a deadlock.
         skus = random.sample(SKUS, random.randint(1, 4))
         if random.random() < 0.3 and HOT not in skus:
             skus[0] = HOT
-        units = {sku: random.randint(1, 3) for sku in skus}
-        customer = f"c-{next(self._numbers)}"
-        lines = [{"sku": sku, "quantity": quantity} for sku, quantity in units.items()]
-        return customer, {"customer_id": customer, "lines": lines}, units
+        return f"c-{next(self._numbers)}", {sku: random.randint(1, 3) for sku in skus}
 
     def _a_move(self, random: Random) -> Wanted:
         # Mostly young ones: some of them are not decided yet.
         known = self._known
         order_id = known[max(0, len(known) - 1 - int(random.expovariate(1 / 40)))]
-        to = random.choice(MOVES)
-        return Wanted("move", "PATCH", f"/v1/orders/{order_id}", {"status": to}, [order_id], to=to,
-                      key=self._key(random.random() < 0.7))  # fmt: skip
+        return a_move(order_id, random.choice(MOVES), self._key(random.random() < 0.7))
 
     def _a_change_of_stock(self, random: Random) -> Wanted:
         sku = random.choice((HOT, *SKUS))
-        if random.random() < 0.8:
-            delta = random.randint(*RESTOCK)
-            path, body = "adjustments", {"delta": delta, "reason": "received"}
-        else:
-            delta = -random.randint(1, 5)
-            path, body = "reductions", {"quantity": -delta, "reason": "damaged"}
-        return Wanted("stock", "POST", f"/v1/inventory/{sku}/{path}", body, [sku], delta=delta,
-                      key=self._key(True))  # fmt: skip
+        delta = random.randint(*RESTOCK) if random.random() < 0.8 else -random.randint(1, 5)
+        return a_change_of_stock(sku, delta, self._key(True))
 
     def _key(self, wanted: bool) -> str | None:
         return f"k-{self._seed}-{next(self._numbers)}" if wanted else None
 
     def _attempt(self, ask: Ask, wanted: Wanted) -> Asked:
-        headers = {"Prefer": "wait=5"} if wanted.wait else {}
-        if wanted.key is not None:
-            headers["Idempotency-Key"] = wanted.key
         began_s = self._history.now_s()
-        status, body, answer_headers = ask(wanted.method, wanted.path, wanted.body, headers)
-        asked = Asked(
-            kind=wanted.kind, began_s=began_s, ended_s=self._history.now_s(),
-            told=told(status, body), status=status, names=wanted.names, units=wanted.units,
-            ids=_ids(body), key=wanted.key, to=wanted.to, delta=wanted.delta,
-            replayed="idempotent-replayed" in answer_headers, final=_final(status, body),
-        )  # fmt: skip
+        answer = ask(wanted.method, wanted.path, wanted.body, wanted.headers())
+        asked = asked_for(wanted, began_s, self._history.now_s(), answer)
         self._history.add(asked)
-        self._count(asked, body)
+        self._count(asked, answer[1])
         return asked
 
     def _count(self, asked: Asked, body: dict[str, Any]) -> None:
@@ -286,48 +301,8 @@ class Load:
         return client(self._rig.port)
 
 
-@contextmanager
-def client(port: int) -> Iterator[Ask]:
-    """A connection that is made again when it breaks; status 0: it broke, nobody knows."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
-
-    def ask(
-        method: str, path: str, body: Any, headers: dict[str, str]
-    ) -> tuple[int, dict[str, Any], dict[str, str]]:
-        sent = {
-            "Authorization": f"Bearer {API_KEY}", "Content-Type": "application/json", **headers,
-        }  # fmt: skip
-        try:
-            connection.request(method, path, json.dumps(body), sent)
-            with connection.getresponse() as answer:
-                found = {name.lower(): value for name, value in answer.getheaders()}
-                return answer.status, json.loads(answer.read()), found
-        except (OSError, HTTPException, ValueError):
-            connection.close()
-            return 0, {}, {}
-
-    with closing(connection):
-        yield ask
-
-
-def told(status: int, body: dict[str, Any]) -> Told:
-    """What an answer lets a client know. 409: it was taken, and decided against.
-
-    503: refused, unless it says that publishing had begun.
-    """
-    if 200 <= status < 300 or (status == 409 and "id" in body):
-        return Told.OK
-    uncertain = status != 503 or str(body.get("detail", "")).startswith(UNCERTAIN)
-    return Told.REFUSED if 400 <= status < 500 or not uncertain else Told.UNKNOWN
-
-
-def _ids(body: dict[str, Any]) -> list[str]:
-    if "orders" in body:
-        return [order["id"] for order in body["orders"]]
-    return [body["id"]] if "id" in body else []
-
-
-def _final(status: int, body: dict[str, Any]) -> str | None:
-    if status == 409:
-        return "rejected"
-    return str(body["status"]) if status in (200, 201) and "status" in body else None
+def _may_repeat(asked: Asked, over: Sequence[int]) -> bool:
+    """Whether another attempt is the same change: with its key, or where nothing was taken."""
+    if asked.told is Told.UNKNOWN:
+        return asked.key is not None
+    return asked.told is Told.REFUSED and asked.status in over

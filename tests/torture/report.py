@@ -30,6 +30,7 @@ def _counts(verdict: Verdict) -> list[str]:
         "duplicated": verdict.duplicated,
         "refused requests": verdict.refused,
         "unknown answers": verdict.unknown,
+        "changes in turn": verdict.in_turn,
         "oversold units": verdict.oversold,
         "ledger differences": verdict.ledger_differences,
         "undrained messages": verdict.undrained,

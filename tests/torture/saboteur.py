@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import Any, Final
 
-from tests.torture.failpoints import note_moved, reach
+from tests.torture.failpoints import LANE, note_moved, reach
 
 #: Orders of customers that are called so kill the process that decides them.
 KILLER: Final = "kills-the-process"
@@ -26,12 +26,13 @@ def _replace(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
 
 def sabotage_worker() -> None:
     """Put the worker's failpoints around the functions of its actors."""
-    from actors import full_queues, orders, placing  # noqa: PLC0415 - they read settings
+    from actors import full_queues, inventory, orders, placing  # noqa: PLC0415 - they read settings
     from actors.broker import broker  # noqa: PLC0415
     from models.queries import inbox  # noqa: PLC0415
 
-    _replace(orders, "transaction", _around_a_transaction)
     _replace(placing, "bundled_transaction", _around_a_bundle)
+    for module in (inventory, orders):
+        _replace(module, "transaction", _around_a_transaction)
     for name in ("claim", "claim_in_slot"):
         _replace(inbox, name, lambda claim: _then(claim, "after-claim"))
     _replace(placing, "_order_row", _killed_by_some)
@@ -40,13 +41,15 @@ def sabotage_worker() -> None:
 
 
 def _around_a_transaction(transaction: Any) -> Any:
+    """One of a lane: what takes the changes of SKUs, or the moves, in turn."""
+
     @contextmanager
     def sabotaged() -> Iterator[None]:
-        reach("before-begin")
+        reach(f"{LANE}before-begin")
         with transaction():
             yield
-            reach("before-commit")
-        reach("after-commit")
+            reach(f"{LANE}before-commit")
+        reach(f"{LANE}after-commit")
 
     return sabotaged
 

@@ -12,8 +12,10 @@ from dramatiq.message import Message
 
 from actors.commands import QUEUES, ROUTES, Line, PlaceOrder, encode, join
 from models.rules.signing import Signer, derive_key
+from tests.torture.chains import Chain, named
+from tests.torture.clients import a_move, a_product, an_order
 from tests.torture.faults.scene import ORDERS, NotFiredError, Scene, channel_of, fault
-from tests.torture.load import HOT
+from tests.torture.load import HOT, SKUS
 from tests.torture.rig import (
     NAME,
     Rig,
@@ -31,6 +33,31 @@ END $$;
 CREATE TRIGGER curse BEFORE INSERT ON orders FOR EACH ROW
 WHEN (starts_with(NEW.customer_id, '{CURSED}') AND NEW.status <> 'failed')
 EXECUTE FUNCTION curse();
+"""
+HEXED: Final = "hexed"
+#: As the curse, until it is lifted: some products can't be put, and some orders not be returned.
+HEX: Final = f"""
+CREATE FUNCTION hex_product() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'check_violation', MESSAGE = '{HEXED}: ' || NEW.sku;
+END $$;
+CREATE FUNCTION hex_return() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM orders WHERE placed_at = NEW.placed_at AND id = NEW.order_id
+               AND starts_with(customer_id, '{HEXED}')) THEN
+        RAISE EXCEPTION USING ERRCODE = 'check_violation', MESSAGE = '{HEXED}: ' || NEW.order_id;
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER hex BEFORE INSERT ON products FOR EACH ROW
+WHEN (starts_with(NEW.name, '{HEXED}')) EXECUTE FUNCTION hex_product();
+CREATE TRIGGER hex BEFORE INSERT ON order_events FOR EACH ROW
+WHEN (NEW.type = 'order.returned') EXECUTE FUNCTION hex_return();
+"""
+LIFT: Final = """
+DROP TRIGGER hex ON products;
+DROP TRIGGER hex ON order_events;
+DROP FUNCTION hex_product, hex_return;
 """
 FORGERIES: Final = 2
 NO_MESSAGES: Final = (
@@ -126,6 +153,45 @@ def poison_raises(scene: Scene) -> str:
     """Orders that always fail, in the middle of others; they are retried through what follows."""
     scene.doomed += scene.load.place(*[scene.name(CURSED) for _ in range(3)])
     return "3 orders"
+
+
+@fault("poison-put-back")
+def poison_put_back(scene: Scene) -> str:
+    """In a chain a change can only fail; what comes after it takes effect, and then an operator
+    puts it back: too late."""
+    name = scene.name(HEXED)
+    scene.rig.sql(HEX)
+    try:
+        chained = scene.load.fire(
+            named(_hexed_product(name), name), named(_hexed_return(name), f"{name}-order")
+        )
+        failed = [ids[HEXED_LINK] for ids in chained]
+        scene.fires(lambda: not scene.not_failed(failed), "both failed", 90.0)
+    finally:
+        scene.rig.sql(LIFT)
+    letters = [id_ for (id_,) in scene.rig.sql(LETTERS_OF, failed)]
+    scene.operate("failures/retry", scope="selected", ids=letters)
+    scene.fires(lambda: scene.rig.sql(DECIDED_AGAIN, failed) == [(len(failed),)], "both decided")
+    return f"{len(letters)} put back"
+
+
+#: Which change of the chains below fails.
+HEXED_LINK: Final = 2
+LETTERS_OF: Final = "SELECT id FROM dead_letters WHERE command_ids && %s::uuid[]"
+DECIDED_AGAIN: Final = """
+SELECT count(*) FROM commands WHERE id = ANY (%s::uuid[]) AND status IN ('applied', 'rejected')
+"""
+
+
+def _hexed_product(sku: str) -> Chain:
+    for price, name in enumerate(("", "", sku, ""), start=1):
+        yield a_product(sku, price, name=name)
+
+
+def _hexed_return(customer: str) -> Chain:
+    placed = yield an_order(customer, {SKUS[1]: 1})
+    for to in ("shipped", "returned", "delivered"):
+        yield a_move(placed.ids[0], to)
 
 
 @fault("poison-kills")

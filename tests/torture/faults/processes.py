@@ -6,6 +6,7 @@ import signal
 from functools import partial
 from pathlib import Path
 
+from tests.torture.failpoints import LANE
 from tests.torture.faults.scene import FAULTS, Fault, Scene, consumers, fault
 from tests.torture.load import HOT
 from tests.torture.rig import (
@@ -48,23 +49,32 @@ for _moment in ("before-publish", "before-confirm", "before-answer"):
     FAULTS[f"kill-web-{_moment}"] = killed_at(_moment)
 
 
+@fault("kill-worker-in-a-lane")
+def kill_worker_in_a_lane(scene: Scene) -> str:
+    """Whoever has the changes of SKUs, or the moves, dies; another one takes them in turn."""
+    moment = scene.random.choice(("before-begin", "before-commit", "after-commit"))
+    killed_at(f"{LANE}{moment}")(scene)
+    return moment
+
+
 @fault("stop-worker")
 def stop_worker(scene: Scene) -> str:
     """A worker hangs in a transaction until RabbitMQ has given its messages away, then goes on."""
     points = scene.rig.failpoints
-    before = len(points.fired("before-commit"))
-    points.arm("before-commit", "stop")
+    moment = scene.random.choice(("before-commit", f"{LANE}before-commit"))
+    before = len(points.fired(moment))
+    points.arm(moment, "stop")
     try:
-        scene.fires(lambda: len(points.fired("before-commit")) > before, "before-commit")
+        scene.fires(lambda: len(points.fired(moment)) > before, moment)
         scene.fires(
             lambda: 0 <= consumers(scene.rig) < len(WORKERS), "RabbitMQ gives its messages away"
         )
     finally:
-        points.disarm("before-commit")
-        for pid in points.fired("before-commit")[before:]:
+        points.disarm(moment)
+        for pid in points.fired(moment)[before:]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
-    return ""
+    return moment
 
 
 @fault("rolling-restart-workers")

@@ -74,6 +74,13 @@ class Scene:
         """Wait until what can only fail has failed: its retries are not those that are wanted."""
         self.fires(lambda: not self.not_failed(self.doomed), "the doomed have failed", 60.0)
 
+    def operate(self, what: str, **fields: Any) -> None:
+        """Do what an operator does at the dashboard; raises NotFiredError where it is refused."""
+        with self.rig.client() as client:
+            answer = client.post(f"/dashboard/{what}", data=fields)
+        if answer.is_error:
+            raise NotFiredError(f"{what}: {answer.status_code}")
+
     def name(self, kind: str) -> str:
         return f"{kind}-{next(self._numbers)}"
 
