@@ -6,13 +6,13 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from models.rules.order_status import Move, Moved, OrderState, decide_moves
+from models.rules.refusals import SUPERSEDED
 from tests.torture.history import Asked, Told
 from tests.torture.world import OrderRow, World
 
 #: An order of a product is not refused for want of stock that is on its way, so long after the
 #: product was put.
 SET_UP_S: Final = 60.0
-SUPERSEDED: Final = "superseded"
 
 
 class Links(NamedTuple):
