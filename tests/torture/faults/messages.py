@@ -159,11 +159,11 @@ def poison_raises(scene: Scene) -> str:
 def poison_put_back(scene: Scene) -> str:
     """In a chain a change can only fail; what comes after it takes effect, and then an operator
     puts it back: too late."""
-    name = scene.name(HEXED)
+    product, order = scene.name("LATE"), scene.name(HEXED)
     scene.rig.sql(HEX)
     try:
         chained = scene.load.fire(
-            named(_hexed_product(name), name), named(_hexed_return(name), f"{name}-order")
+            named(_hexed_product(product), product), named(_hexed_return(order), order)
         )
         failed = [ids[HEXED_LINK] for ids in chained]
         scene.fires(lambda: not scene.not_failed(failed), "both failed", 90.0)
@@ -184,7 +184,7 @@ SELECT count(*) FROM commands WHERE id = ANY (%s::uuid[]) AND status IN ('applie
 
 
 def _hexed_product(sku: str) -> Chain:
-    for price, name in enumerate(("", "", sku, ""), start=1):
+    for price, name in enumerate(("", "", HEXED, ""), start=1):
         yield a_product(sku, price, name=name)
 
 
