@@ -16,7 +16,7 @@ from bench.session import FULL, QUICK, Extent, Session
 from deploy.local.errors import CannotRunError
 
 PARTS = {
-    "a": "Holdfast end to end, 1,000 SKUs and one hot SKU",
+    "a": "Holdfast end to end, 1,000 SKUs (with and without Idempotency-Key) and one hot SKU",
     "b": "PostgreSQL alone, pgbench",
     "c": "FastAPI + Celery + SQLAlchemy",
     "d": "Dramatiq, one message and one transaction per order",

@@ -95,7 +95,14 @@ def holdfast(checkout: Path = CHECKOUT, name: str = "holdfast") -> Contender:
             for workers in ("1", "2")
             for connections in (32, 128, 256)
         ],
-        tables=("commands", "orders", "order_lines", "order_events", "stock_movements"),
+        tables=(
+            "commands",
+            "idempotency_keys",
+            "orders",
+            "order_lines",
+            "order_events",
+            "stock_movements",
+        ),
         catalogue=catalogue(),
         receive=RECEIVE,
     )

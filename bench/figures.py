@@ -72,6 +72,16 @@ class Measured:
         runs = self.volume.get(size)
         return statistics.median(run.reads_per_s for run in runs) if runs else None
 
+    def keyed_ratio(self) -> float | None:
+        """The rate with an Idempotency-Key over that without: the median of the rounds' ratios."""
+        without, keyed = (self.series.get(name) for name in ("holdfast", "holdfast_keyed"))
+        if without is None or keyed is None:
+            return None
+        return statistics.median(
+            one.orders_per_s / other.orders_per_s
+            for one, other in zip(keyed.runs, without.runs, strict=False)
+        )
+
     def watched_ratio(self) -> float | None:
         """The rate with dashboard tabs open over that with none: the median of the pairs."""
         return statistics.median(pair.ratio for pair in self.viewers) if self.viewers else None
@@ -152,6 +162,7 @@ def targets(measured: Measured) -> list[Target]:
                20, "×"),
         Target("order batches of 500 / single orders", ratio(measured.rate("batches"), ours),
                1.5, "×"),
+        Target("orders with Idempotency-Key / without", measured.keyed_ratio(), 0.85, "×"),
         Target("POST to decided at half load, p50", measured.milliseconds(50, "p50_ms"), 25, " ms",
                at_least=False),
         Target("POST to decided at half load, p99", measured.milliseconds(50, "p99_ms"), 100,

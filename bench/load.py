@@ -23,7 +23,7 @@ ANSWER_SECONDS_MAX = 60
 class Orders:
     """What is posted. rate: requests per second, 0 for as fast as they are answered.
 
-    lines: of an order, each of another one of `skus` SKUs.
+    lines: of an order, each of another one of `skus` SKUs; keyed: with an Idempotency-Key each.
     """
 
     connections: int
@@ -33,6 +33,7 @@ class Orders:
     rate: float = 0.0
     lines: int = 2
     skus: int = 1000
+    keyed: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class OrderLoad:
             "rate": orders.rate,
             "lines": orders.lines,
             "skus": orders.skus,
+            "keyed": int(orders.keyed),
         }
         # It waits for our signal: its own end is only for when we are gone.
         duration = int(orders.seconds) + 2 * ANSWER_SECONDS_MAX

@@ -45,6 +45,12 @@ ROWS = [
         ("holdfast_hot",),
     ),
     Row(
+        "**Holdfast**, one order per request, each with an `Idempotency-Key`",
+        "Holdfast with keys",
+        ("holdfast_keyed",),
+        (),
+    ),
+    Row(
         "**Holdfast**, order batches of 500",
         "Holdfast, order batches of 500",
         ("batches",),

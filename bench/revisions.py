@@ -23,6 +23,7 @@ from bench.system import Site, System
 WORKERS = {"WORKER_PROCESSES": "2"}
 SHAPES = {
     "single orders": Orders(256, 6),
+    "with keys": Orders(256, 6, keyed=True),
     "one hot SKU": Orders(256, 6, hot=True),
     "batches of 500": Orders(8, 6, batch=500),
 }

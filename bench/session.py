@@ -110,7 +110,12 @@ class Session:
             "batches": Orders(BATCH_CONNECTIONS, batch_seconds, batch=BATCH),
             "batches_hot": Orders(BATCH_CONNECTIONS, batch_seconds, hot=True, batch=BATCH),
         }
-        return (both if self._parts & set("ag") else {}) | (batches if "e" in self._parts else {})
+        # One after the other: their ratio is a figure of its own.
+        keyed = {f"{name}_keyed": replace(both[name], keyed=True)}
+        singles = {name: both[name], **keyed, **both}
+        return (singles if self._parts & set("ag") else {}) | (
+            batches if "e" in self._parts else {}
+        )
 
     def _site(self, contender: Contender, database: str | None = None) -> Site:
         # The servers come with a database "holdfast" of their own.

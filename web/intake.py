@@ -20,8 +20,8 @@ from actors.commands import (
     encode,
 )
 from config import Settings
-from models.queries import reads
-from models.queries.reads import KeyRecall, KeyUse
+from models.queries import idempotency_keys
+from models.queries.idempotency_keys import KeyRecall, KeyUse
 from web.backlog import Backlog
 from web.batcher import Batcher, TooManyWaitingError
 from web.broken_rules import broken_rules
@@ -96,7 +96,7 @@ class Intake:
             for kind, route in ROUTES.items()
         }
         self._keys: Batcher[KeyUse, KeyRecall] = Batcher(
-            lambda uses: reader.run(reads.remember_keys, uses),
+            lambda uses: reader.run(idempotency_keys.remember, uses),
             batch_max=KEYS_PER_STATEMENT,
             waiting_max=given.publish_waiting_max,
         )
@@ -207,7 +207,7 @@ class Intake:
         ]
         if not uses:
             return set()
-        recalls = await asyncio.gather(*(self._recall(use, patience_s) for _, use in uses))
+        recalls = await self._recall_all([use for _, use in uses], patience_s)
         decided = set()
         for (one, use), recall in zip(uses, recalls, strict=True):
             if recall is None:
@@ -217,6 +217,14 @@ class Intake:
             if recall.decided:
                 decided.add(use.command_id)
         return decided
+
+    async def _recall_all(
+        self, uses: Sequence[KeyUse], patience_s: float | None
+    ) -> list[KeyRecall | None]:
+        if len(uses) == 1:
+            # Most requests: without a task of its own for it.
+            return [await self._recall(uses[0], patience_s)]
+        return await asyncio.gather(*(self._recall(use, patience_s) for use in uses))
 
     async def _recall(self, use: KeyUse, patience_s: float | None = None) -> KeyRecall | None:
         """What a key was used for; None while the database can't tell.

@@ -6,6 +6,7 @@
 --   batch        orders per request; 1: POST /v1/orders
 --   lines        lines per order, each of another SKU
 --   skus         how many SKUs there are
+--   keyed        1: every request has an Idempotency-Key of its own
 --   rate         requests per second on a schedule of their own (open loop); 0: as fast as answered
 -- Says "first" at the first request and "idle" when the last one is answered, then waits for
 -- SIGINT and prints a line of JSON.
@@ -22,6 +23,7 @@ local time = ffi.new("timespec_t")
 local option = {}
 local requests = {}
 local due, stop_at, parked = nil, nil, 0
+local key, keys = nil, 0
 
 local function now()
     ffi.C.clock_gettime(1, time)
@@ -62,6 +64,7 @@ function init(arguments)
     end
     option.hot = option.hot == 1
     math.randomseed(os.time())
+    key = string.format("%d-%06d", os.time(), math.random(999999))
     wrk.headers["Authorization"] = "Bearer " .. option.token
     wrk.headers["Content-Type"] = "application/json"
     -- Made beforehand: during the run the generator should cost next to nothing.
@@ -89,7 +92,12 @@ function delay()
 end
 
 function request()
-    return requests[math.random(#requests)]
+    local made = requests[math.random(#requests)]
+    if option.keyed ~= 1 then return made end
+    keys = keys + 1
+    local line = made:find("\r\n", 1, true)
+    return string.format("%s\r\nIdempotency-Key: %s-%012d%s",
+        made:sub(1, line - 1), key, keys, made:sub(line))
 end
 
 function done(summary, latency, _)

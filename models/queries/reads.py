@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from models.database import Row, array, execute, fetch, reading, text_array, transaction
+from models.database import Row, array, fetch, reading, text_array
 from models.queries.inbox import Placed, placed, span
 from models.queries.order_filter import OrderFilter, Position, ids_statement
 from models.queries.orders import LineRow, OrderRow
@@ -52,20 +52,6 @@ ORDER BY at DESC, command_id DESC, location DESC LIMIT %s
 #: Later than any movement.
 LATEST = ("infinity", "ffffffff-ffff-ffff-ffff-ffffffffffff", "")
 
-REMEMBER_KEYS = """
-INSERT INTO idempotency_keys (key_hash, fingerprint, command_id, seen_at)
-SELECT key_hash, fingerprint, command_id, now()
-FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[]) AS given (key_hash, fingerprint, command_id)
-ORDER BY key_hash
-ON CONFLICT (key_hash) DO NOTHING
-"""
-
-RECALL_KEYS = """
-SELECT replace(k.key_hash::text, '-', ''), replace(k.fingerprint::text, '-', ''),
-       EXISTS (SELECT FROM commands AS c WHERE c.id = k.command_id AND c.status <> 'pending')
-FROM idempotency_keys AS k WHERE k.key_hash = ANY (%s::uuid[])
-"""
-
 
 class FoundOrder(NamedTuple):
     """An order. order: its row, None where only its failure is known, it is gone, or not decided;
@@ -103,21 +89,6 @@ class InventoryRow(NamedTuple):
     allocated: int
     updated_at: datetime
     created_at: datetime
-
-
-class KeyUse(NamedTuple):
-    """An idempotency key in use: hash and fingerprint as 32 hex digits, the command's id."""
-
-    key_hash: str
-    fingerprint: str
-    command_id: str
-
-
-class KeyRecall(NamedTuple):
-    """What a key was first used for, and whether that is decided."""
-
-    fingerprint: str
-    decided: bool
 
 
 def orders_by_id(ids: Sequence[str]) -> list[FoundOrder | None]:
@@ -233,24 +204,3 @@ def movements_page(sku: str, after: tuple[datetime, str, str] | None, limit: int
     at, command_id, location = after or LATEST
     with reading():
         return fetch(MOVEMENTS, (sku, at, at, command_id, location, limit))
-
-
-def remember_keys(uses: Sequence[KeyUse]) -> list[KeyRecall]:
-    """Remember idempotency keys, or recall what they were first used for; in order.
-
-    A crash may forget the last fraction of a second: the inbox still dedupes those by id.
-    """
-    hashes = array([use.key_hash for use in uses])
-    with transaction():
-        execute("SET LOCAL synchronous_commit = off")
-        execute(
-            REMEMBER_KEYS,
-            (
-                hashes,
-                array([use.fingerprint for use in uses]),
-                array([use.command_id for use in uses]),
-            ),
-        )
-    with reading():
-        found = {row[0]: KeyRecall(*row[1:]) for row in fetch(RECALL_KEYS, (hashes,))}
-    return [found[use.key_hash] for use in uses]

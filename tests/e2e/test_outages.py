@@ -1,5 +1,7 @@
 """Health, and what clients see while RabbitMQ or PostgreSQL are away: on servers of their own."""
 
+import os
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -9,6 +11,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 import httpx
+import psycopg2
 import pytest
 
 from deploy.local.servers import Postgres, RabbitMQ
@@ -180,6 +183,69 @@ def test_while_rabbitmq_is_short_of_memory_changes_are_refused_until_it_is_not(
     placed = [item["id"] for item in shop.pages("/v1/orders", sku=sku)]
     assert placed.count(again.json()["id"]) == 1
     all_decided(system, placed)
+
+
+def test_two_bodies_with_one_key_while_postgresql_is_away_are_the_first_one(
+    frail: Frail, frail_shop: Shop
+) -> None:
+    # Given
+    shop, system = frail_shop, frail.system
+    sku = shop.product(1000)
+    keyed = {**NOW, "Idempotency-Key": fresh("key")}
+    frail.postgres.kill()
+    try:
+        # When nobody can tell what the key was used for, both are taken, under one id
+        answers = [shop.place((sku, quantity), headers=keyed) for quantity in (1, 2)]
+        assert [answer.status_code for answer in answers] == [202, 202]
+        (order_id,) = {answer.json()["id"] for answer in answers}
+    finally:
+        frail.postgres.start()
+
+    # Then only the first has an effect
+    eventually(lambda: is_ready(system), what="ready again")
+    all_decided(system, [order_id])
+    assert shop.order(order_id)["lines"][0]["quantity"] == 1
+    assert shop.stock(sku) == (1000, 1, 999)
+
+
+def _log_writer(system: System) -> int:
+    """The process that flushes what nobody waits for; 0 while there is none, or no server."""
+    try:
+        pids = system.sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'")
+    except psycopg2.Error:
+        return 0
+    return int(pids[0][0]) if pids else 0
+
+
+def test_a_crash_may_forget_what_a_key_stands_for_and_not_that_it_is_one_order(
+    frail: Frail, frail_shop: Shop
+) -> None:
+    # Given an order that is taken, with nobody who decides it, and whose key is not on disk yet
+    shop, system = frail_shop, frail.system
+    sku = shop.product(1000)
+    keyed = {**NOW, "Idempotency-Key": fresh("key")}
+    system.stop("worker")
+    pid = _log_writer(system)
+    os.kill(pid, signal.SIGSTOP)
+    first = shop.place((sku, 1), headers=keyed)
+    assert first.status_code == 202
+    problem(shop.place((sku, 2), headers=keyed), 422, "idempotency-key-reused")
+
+    # When PostgreSQL crashes: of the death of one of its processes it begins anew from its log
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: _log_writer(system) not in (0, pid), what="PostgreSQL is back")
+    eventually(lambda: is_ready(system), what="ready again")
+
+    # Then the other body is no longer refused, and it is the same order
+    other = shop.place((sku, 2), headers=keyed)
+    assert other.status_code == 202
+    assert other.json()["id"] == first.json()["id"]
+    # And only the first has an effect, of which the other hears
+    system.start("worker")
+    all_decided(system, [first.json()["id"]])
+    again = shop.place((sku, 2), headers={**keyed, "Prefer": "wait=20"})
+    assert again.json()["lines"][0]["quantity"] == 1
+    assert shop.stock(sku) == (1000, 1, 999)
 
 
 def test_workers_survive_both_servers_restarting_under_load(frail: Frail, frail_shop: Shop) -> None:

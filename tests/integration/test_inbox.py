@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from actors.dead_letters import FAILURE
 from models import database as db
-from models import housekeeping
-from models.queries import dead_letters, inbox, reads
+from models.queries import dead_letters, inbox
 from models.queries.inbox import Received
 from models.rules.refusals import Refusal, refuse
 from tests.conftest import eventually
@@ -263,14 +262,3 @@ def test_any_document_comes_back_from_jsonb_as_it_went(
     )
 
     assert found == [(document,)]
-
-
-def test_a_key_is_remembered_for_longer_than_30_days(database: None) -> None:
-    use = reads.KeyUse("0" * 32, "1" * 32, new_id())
-    reads.remember_keys([use])
-    db.execute("UPDATE idempotency_keys SET seen_at = now() - interval '31 days'")
-
-    housekeeping.run_once(1)
-
-    (recall,) = reads.remember_keys([use._replace(fingerprint="2" * 32)])
-    assert recall.fingerprint == use.fingerprint
