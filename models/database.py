@@ -43,6 +43,10 @@ TRANSIENT_SQLSTATES = frozenset(
 TRANSIENT_CLASSES = ("08", "40", "53", "58")
 
 
+#: In a statement's FROM: the commit of its transaction is not flushed, and no standby waited for.
+#: For what safety does not rest on; a crash of PostgreSQL may forget the last second of it.
+UNFLUSHED = "set_config('synchronous_commit', 'off', true)"
+
 _of_thread = threading.local()
 
 

@@ -3,21 +3,20 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from models.database import array, fetch, reading
+from models.database import UNFLUSHED, array, fetch, reading
 
 _RECALLED = """
 SELECT replace(key_hash::text, '-', ''), replace(fingerprint::text, '-', ''),
        EXISTS (SELECT FROM commands AS c WHERE c.id = command_id AND c.status <> 'pending')
 """
 
-# The commit of this statement alone is not flushed, and no standby is waited for: what keeps a
-# command from taking effect twice is the inbox, by the id that is made from the key. A crash of
-# PostgreSQL may forget the keys of the last second, and with them which body they stood for.
+# Unflushed: what keeps a command from taking effect twice is the inbox, by the id that is made from
+# the key. What may be forgotten is which body a key stood for.
 REMEMBER = f"""
 WITH given AS (
     SELECT key_hash, fingerprint, command_id
     FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[]) AS use (key_hash, fingerprint, command_id),
-         set_config('synchronous_commit', 'off', true)
+         {UNFLUSHED}
 ), remembered AS (
     INSERT INTO idempotency_keys (key_hash, fingerprint, command_id, seen_at)
     SELECT key_hash, fingerprint, command_id, now() FROM given ORDER BY key_hash

@@ -1,35 +1,45 @@
-"""Counters with an expiry, for the actors' rate limiters. Times to live are in milliseconds."""
+"""Counters with an expiry, for the actors' rate limiters. Times to live are in milliseconds.
+
+All workers change the same row, for each message: it must not be held while a commit is flushed.
+After a crash of PostgreSQL a few more messages than the limit may run, once.
+"""
 
 from collections.abc import Sequence
 
-from models.database import execute, fetch, reading, text_array, transaction
+from models.database import UNFLUSHED, execute, fetch, reading, text_array, transaction
 
-ADD = """
+ADD = f"""
 INSERT INTO rate_limits AS r (key, value, expires_at)
-VALUES (%s, %s, clock_timestamp() + %s * interval '1 ms')
+SELECT %s, %s, clock_timestamp() + %s * interval '1 ms' FROM {UNFLUSHED}
 ON CONFLICT (key) DO UPDATE SET value = excluded.value, expires_at = excluded.expires_at
     WHERE r.expires_at <= clock_timestamp()
 """
-INCREASE = """
+INCREASE = f"""
 UPDATE rate_limits
 SET value = value + %s, expires_at = clock_timestamp() + %s * interval '1 ms'
+FROM {UNFLUSHED}
 WHERE key = %s AND value + %s <= %s AND expires_at > clock_timestamp()
 """
-DECREASE = """
+DECREASE = f"""
 UPDATE rate_limits
 SET value = value - %s, expires_at = clock_timestamp() + %s * interval '1 ms'
+FROM {UNFLUSHED}
 WHERE key = %s AND value - %s >= %s AND expires_at > clock_timestamp()
 """
 SUM = """
 SELECT coalesce(sum(value), 0) FROM rate_limits
 WHERE key = ANY (%s::text[]) AND expires_at > clock_timestamp()
 """
+TAKE_TURN = f"SELECT pg_advisory_xact_lock(hashtext(%s)) FROM {UNFLUSHED}"
 ADD_OR_INCREASE = """
 INSERT INTO rate_limits AS r (key, value, expires_at)
 VALUES (%s, %s, clock_timestamp() + %s * interval '1 ms')
 ON CONFLICT (key) DO UPDATE SET
     value = CASE WHEN r.expires_at > clock_timestamp() THEN r.value ELSE 0 END + excluded.value,
     expires_at = excluded.expires_at
+"""
+TAKE = f"""
+DELETE FROM rate_limits USING {UNFLUSHED} WHERE key = %s AND expires_at > clock_timestamp()
 """
 
 
@@ -57,7 +67,7 @@ def increase_below_sum(
     """Raise a counter if the sum of `keys` stays within maximum; whether it did."""
     with transaction():
         # Those who share a limiter take turns; its name is the key up to the time stamp.
-        execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (key.rpartition("@")[0],))
+        execute(TAKE_TURN, (key.rpartition("@")[0],))
         ((total,),) = fetch(SUM, (text_array(keys),))
         if total + amount > maximum:
             return False
@@ -68,10 +78,7 @@ def increase_below_sum(
 @reading()
 def take(key: str) -> bool:
     """Remove a counter that has not expired; whether it was there."""
-    return (
-        execute("DELETE FROM rate_limits WHERE key = %s AND expires_at > clock_timestamp()", (key,))
-        == 1
-    )
+    return execute(TAKE, (key,)) == 1
 
 
 def forget_expired() -> int:

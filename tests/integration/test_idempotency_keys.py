@@ -1,9 +1,6 @@
 """What a key was first used for: kept in one statement whose commit nobody waits for."""
 
 import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from threading import Thread
 
 import psycopg2
@@ -77,37 +74,3 @@ def test_of_two_front_doors_with_one_key_the_first_is_recalled_by_both(database:
 
     # Then it hears of the other's body
     assert found == [KeyRecall("1" * 32, decided=False)]
-
-
-def commit() -> None:
-    with db.transaction():
-        inbox.claim("place_order", [Received(new_id(), None, now())])
-
-
-@contextmanager
-def nothing_flushed_behind() -> Iterator[None]:
-    """PostgreSQL's process that flushes what nobody waits for holds still."""
-    ((pid,),) = rows("SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'")
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
-
-
-def test_nobody_waits_for_a_key_to_be_on_disk_and_for_everything_else(database: None) -> None:
-    def unflushed() -> int:
-        ((size,),) = rows("SELECT pg_current_wal_insert_lsn() - pg_current_wal_flush_lsn()")
-        return int(size)
-
-    with nothing_flushed_behind():
-        # Given all is flushed
-        commit()
-        assert unflushed() == 0
-        # When a key is remembered, then it is only in memory
-        idempotency_keys.remember([use("e", "1")])
-        assert unflushed() > 0
-        # And the next transaction of the same session is on disk, with all before it
-        assert rows("SHOW synchronous_commit") == [("on",)]
-        commit()
-        assert unflushed() == 0
