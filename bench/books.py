@@ -12,6 +12,8 @@ from psycopg2.extensions import connection
 LINES_PER_ORDER = 2
 
 LINES_DECIDED = "SELECT sum(allocated)::bigint FROM stock"
+#: Where orders may be refused, in Holdfast's own tables.
+ORDERS_DECIDED = "SELECT count(*) FROM commands WHERE status <> 'pending'"
 
 #: Name of a fault, and the rows of it.
 FAULTS = {
@@ -40,14 +42,19 @@ class Counts:
 
 
 class Books:
-    """Questions to one contender's database. lines: of every order."""
+    """Questions to one contender's database. lines: of every order; scarce: some are refused."""
 
-    def __init__(self, database: connection, lines: int = LINES_PER_ORDER) -> None:
+    def __init__(
+        self, database: connection, lines: int = LINES_PER_ORDER, *, scarce: bool = False
+    ) -> None:
         self._cursor = database.cursor()
         self._lines = lines
+        self._scarce = scarce
 
     def orders_decided(self) -> float:
-        """How many orders were ever confirmed, told by their lines."""
+        """How many orders were ever confirmed, told by their lines; or decided, where scarce."""
+        if self._scarce:
+            return int(self._row(ORDERS_DECIDED)[0])
         return int(self._row(LINES_DECIDED)[0]) / self._lines
 
     def counts(self) -> Counts:
@@ -65,12 +72,19 @@ class Books:
 
 
 def differences(
-    before: Counts, after: Counts, accepted: int, lines: int = LINES_PER_ORDER
+    before: Counts,
+    after: Counts,
+    accepted: int,
+    lines: int = LINES_PER_ORDER,
+    confirmed: int | None = None,
 ) -> list[str]:
-    """Where the rows of a run are not those of `accepted` confirmed orders of so many lines."""
+    """Where the rows of a run are not those of `accepted` orders of so many lines.
+
+    confirmed: how many of them; all by default.
+    """
     wanted = {
         "orders": accepted,
-        "confirmed": accepted,
+        "confirmed": accepted if confirmed is None else confirmed,
         "lines": accepted * lines,
         "events": accepted,
     }

@@ -41,13 +41,14 @@ def warm_up(system: System) -> None:
         _wait_decided(books, before + accepted)
 
 
-def run(system: System, orders: Orders, *, check: bool = True) -> Run:
+def run(system: System, orders: Orders, *, check: bool = True, scarce: bool = False) -> Run:
     """Post orders and wait until the last accepted one is decided.
 
-    check: look at the books in full afterwards; costs a read of every row.
+    check: look at the books in full afterwards; costs a read of every row. scarce: some orders are
+    refused.
     """
     with connected(system.site.database_url) as database:
-        books = Books(database, orders.lines)
+        books = Books(database, orders.lines, scarce=scarce)
         before, counts = books.orders_decided(), books.counts() if check else None
         with OrderLoad(system.address, orders) as load:
             meter = Meter(system.components() | {"load generator": [load.pid]})

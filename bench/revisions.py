@@ -43,8 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 rates = {}
                 # Who is first changes: the machine's speed does, too.
                 for which in sorted(sites, reverse=number % 2 == 1):
-                    rates[which], found = _rate(sites[which], orders)
-                    faults += found
+                    rates[which], wrong = _rate(sites[which], orders)
+                    faults += wrong
                 ratios[name].append(rates["now"] / rates["base"])
                 print(
                     f"{number + 1}  {name:16} {options.base} {rates['base']:7,.0f}/s"

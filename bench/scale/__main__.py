@@ -6,12 +6,13 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 from bench import machine, servers
 from bench.machine import CHECKOUT
 from bench.scale import report
-from bench.scale.measure import Measured, Measurement
+from bench.scale.measure import FULL, QUICK, Extent, Measured, Measurement
 from deploy.local.errors import CannotRunError
 
 RESULTS = CHECKOUT / "bench" / "results" / "scale.json"
@@ -25,9 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         document = json.loads(RESULTS.read_text())
     else:
         try:
-            document = _measure(
-                rounds=1 if options.quick else 2, seconds=1 if options.quick else 2.5
-            )
+            document = _measure(_extent(options))
         except CannotRunError as error:
             print(error)
             return 1
@@ -42,15 +41,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if measured.faults else 0
 
 
-def _measure(rounds: int, seconds: float) -> dict[str, Any]:
+def _extent(options: argparse.Namespace) -> Extent:
+    extent = QUICK if options.quick else FULL
+    return replace(extent, webs=options.webs or extent.webs,
+                   workers=options.workers or extent.workers)  # fmt: skip
+
+
+def _measure(extent: Extent) -> dict[str, Any]:
     with machine.alone(), servers.running(machine.VAR) as running:
         facts = {
             "when": time.strftime("%Y-%m-%d"),
             "machine": machine.description(),
             "versions": running.versions(),
-            "extent": {"rounds": rounds, "seconds": seconds},
+            "extent": asdict(extent),
         }
-        measured = Measurement(running, rounds, seconds, _say).run()
+        measured = Measurement(running, extent, _say).run()
     return {**facts, "measured": measured.as_json()}
 
 
@@ -70,7 +75,14 @@ def _parser() -> argparse.ArgumentParser:
                         help="once, for a second each, below var/")  # fmt: skip
     parser.add_argument("--again", action="store_true",
                         help="fit and simulate what was measured last")  # fmt: skip
+    for name in ("webs", "workers"):
+        parser.add_argument(f"--{name}", type=_numbers, metavar="1,2,…",
+                            help="how many processes, on that axis of the grid")  # fmt: skip
     return parser
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(sorted(int(number) for number in text.split(",")))
 
 
 if __name__ == "__main__":

@@ -1,104 +1,204 @@
-"""`python -m bench.scale.apply`: transactions of new orders alone, by the actor's own function.
+"""Transactions of new orders alone, by the actor as a worker has it.
 
-No front door, no RabbitMQ: what a transaction costs and waits for, by its size. Says "ready", waits
-for a line on its standard input, and prints a line of JSON at the end.
+No front door, no RabbitMQ: what a transaction costs and waits for, by its size. A program of its
+own, which bench/scale/writers.py starts for this checkout's code or another's: it says "ready",
+waits for a line on its standard input, and prints a line of JSON at the end.
 """
 
 import argparse
 import itertools
 import json
 import random
+import re
+import socket
 import sys
+import threading
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
-from actors import placing
-from actors.commands import Line, PlaceOrder
-from config import settings
-from models.database import BundledTransaction, Statement, configure
-from models.queries import stock
+import msgspec
+import psycopg2.extensions
+
+import actors.main
+from actors.commands import ROUTES, Line, PlaceOrder, encode, join
+from actors.stats import recorder
+from config import VERSION, settings
+from models.database import configure, database, transaction
+from models.queries import inbox, stats, workers
+from models.queries.inbox import Claim
+from models.queries.stats import Counted
+from models.queries.workers import WorkerReport
 from web.ids import ORDER, IdMint
 
 MINT = IdMint(settings().secret_key.encode())
-
-
-STAGES = ("before_s", "locking_s", "locked_s", "commit_s")
-#: What a statement of the last message belongs to, where not to all that comes before the locks.
-STAGE_OF = {stock.LOCK: "locking_s", stock.CHANGE: "locked_s"}
+#: From this statement on a transaction holds stock rows, until its COMMIT is answered.
+TAKES_ROWS = re.compile(rb"(?s)\bstock\b.*FOR NO KEY UPDATE")
+BETWEEN = b";\n"
 
 
 class Stopwatch:
-    """Where the time of transactions goes, by sending their last message in parts.
+    """Where the time of calls goes, told by their statements; of one thread.
 
-    That takes a few round trips more, so only where it is asked for.
+    free_s, held_s: without and with stock rows; trips: messages to the server before the first that
+    takes rows, and from it on.
     """
 
     def __init__(self) -> None:
-        self.spent_s = dict.fromkeys(STAGES, 0.0)
-        self._mark = 0.0
-        self._commit = BundledTransaction.commit
+        self.clear()
 
-    def start(self) -> None:
-        """From now on."""
-        BundledTransaction.commit = self._in_parts()  # type: ignore[method-assign]
+    def clear(self) -> None:
+        self.free_s = self.held_s = 0.0
+        self.trips_free = self.trips_held = 0
+        self._mark, self._holds = time.perf_counter(), False
 
-    def begin(self) -> None:
-        self._mark = time.perf_counter()
-
-    def _lap(self, stage: str) -> None:
+    def lap(self) -> None:
+        """What passed since the last one is of the stage that it ends."""
         now = time.perf_counter()
-        self.spent_s[stage] += now - self._mark
+        if self._holds:
+            self.held_s += now - self._mark
+        else:
+            self.free_s += now - self._mark
         self._mark = now
 
-    def _in_parts(self) -> Any:
-        def commit(work: BundledTransaction, *statements: Statement, **kwargs: Any) -> Any:
-            for statement in statements:
-                work.fetch(statement)
-                self._lap(STAGE_OF.get(statement.sql, "before_s"))
-            rows = self._commit(work, **kwargs)
-            self._lap("commit_s")
-            return rows
+    def skip(self) -> None:
+        """What passed since the last lap is not of a call."""
+        self._mark = time.perf_counter()
 
-        return commit
+    def sent(self, sql: bytes) -> None:
+        self.lap()
+        self._holds = self._holds or TAKES_ROWS.search(sql) is not None
+        self.trips_held += self._holds
+        self.trips_free += not self._holds
+
+    def answered(self, sql: bytes) -> None:
+        self.lap()
+        if sql.endswith(b"COMMIT"):
+            self._holds = False
+
+
+watch = Stopwatch()
+
+
+class Watched(psycopg2.extensions.cursor):
+    """A cursor whose messages the stopwatch hears of.
+
+    One that takes rows in the middle is sent in two: the first is no trip of its own.
+    """
+
+    def execute(self, query: Any, parameters: Any = None) -> None:
+        statements = self.mogrify(query, parameters).split(BETWEEN)
+        takes = next((n for n, sql in enumerate(statements) if TAKES_ROWS.search(sql)), 0)
+        if takes:
+            super().execute(BETWEEN.join(statements[:takes]))
+        sql = BETWEEN.join(statements[takes:])
+        watch.sent(sql)
+        super().execute(sql)
+        watch.answered(sql)
+
+
+class Reports(threading.Thread):
+    """A worker process's reports, as actors/heartbeat.py writes them."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self._id = f"{socket.gethostname()}-{threading.get_native_id()}"
+        self._began = datetime.now(UTC)
+
+    def run(self) -> None:
+        while True:
+            now = datetime.now(UTC)
+            with transaction():
+                stats.record(self._id, [Counted(now, figures) for figures in recorder.take()])
+                workers.report(WorkerReport(self._id, "bench", threading.get_native_id(), VERSION,
+                                            self._began, 8, 8, 1 << 27, {}))  # fmt: skip
+            time.sleep(settings().report_every_s)
+
+
+class Caller(threading.Thread):
+    """Calls the actor with one message after the other, until the time is over."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        super().__init__(daemon=True)
+        self._place = actors.main.broker.get_actor(ROUTES[PlaceOrder].actor)
+        self._seconds = options.seconds
+        self._messages = itertools.cycle([_commands(options) for _ in range(4)])
+        self.calls = 0
+        self.wall_s = self.worker_s = 0.0
+
+    def once(self) -> None:
+        message = _message(next(self._messages))
+        wall, cpu = time.perf_counter(), time.process_time()
+        watch.skip()
+        self._place(message)
+        watch.lap()
+        self.wall_s += time.perf_counter() - wall
+        self.worker_s += time.process_time() - cpu
+        self.calls += 1
+
+    def clear(self) -> None:
+        self.calls, self.wall_s, self.worker_s = 0, 0.0, 0.0
+
+    def run(self) -> None:
+        until = time.monotonic() + self._seconds
+        while time.monotonic() < until:
+            self.once()
 
 
 def main() -> None:
     options = _parser().parse_args()
     configure(settings(), application_name="holdfast-scale")
-    watch = Stopwatch()
-    if options.stages:
-        watch.start()
-    batches = [_commands(options) for _ in range(4)]
-    placing._place(partial(_fresh, batches[0]))
-    watch.spent_s = dict.fromkeys(STAGES, 0.0)
+    if options.threads == 1:
+        database.connect_params["cursor_factory"] = Watched
+    for part in options.without:
+        LEAVE_OUT[part]()
+    callers = [Caller(options) for _ in range(options.threads)]
+    callers[0].once()
     print("ready", flush=True)
     sys.stdin.readline()
-    began, cpu_began = time.monotonic(), time.process_time()
-    wall_s, worker_s, transactions = 0.0, 0.0, 0
-    for batch in itertools.cycle(batches):
-        if time.monotonic() - began >= options.seconds:
-            break
-        fresh = _fresh(batch)
-        wall, cpu = time.perf_counter(), time.process_time()
-        watch.begin()
-        placing._place(partial(list, fresh))
-        wall_s += time.perf_counter() - wall
-        worker_s += time.process_time() - cpu
-        transactions += 1
+    if "reports" not in options.without:
+        Reports().start()
+    callers[0].clear()
+    watch.clear()
+    cpu_began, began = time.process_time(), time.monotonic()
+    if options.threads == 1:
+        callers[0].run()
+    else:
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
     print(
         json.dumps(
             {
-                "transactions": transactions,
-                "wall_s": wall_s,
-                "worker_s": worker_s,
+                "calls": sum(caller.calls for caller in callers),
+                "seconds": time.monotonic() - began,
+                "wall_s": sum(caller.wall_s for caller in callers) / len(callers),
+                "worker_s": callers[0].worker_s,
                 "cpu_s": time.process_time() - cpu_began,
-                **watch.spent_s,
+                "free_s": watch.free_s,
+                "held_s": watch.held_s,
+                "trips_free": watch.trips_free,
+                "trips_held": watch.trips_held,
             }
         ),
         flush=True,
     )
+
+
+def _no_inbox() -> None:
+    setattr(inbox, "claim", lambda _kind, received: {  # noqa: B010 - it is no method to mypy
+        one.id: Claim(one.at, again=False) for one in received
+    })  # fmt: skip
+
+
+def _no_figures() -> None:
+    setattr(recorder, "decided", lambda *_: None)  # noqa: B010 - it is no method to mypy
+
+
+#: What a transaction can be measured without. Reports are of the process.
+LEAVE_OUT = {"inbox": _no_inbox, "figures": _no_figures, "reports": lambda: None}
 
 
 def _commands(options: argparse.Namespace) -> list[PlaceOrder]:
@@ -122,20 +222,23 @@ def _commands(options: argparse.Namespace) -> list[PlaceOrder]:
     ]
 
 
-def _fresh(commands: list[PlaceOrder]) -> list[PlaceOrder]:
-    """The same orders, as new ones."""
+def _message(commands: Sequence[PlaceOrder]) -> msgspec.Raw:
+    """The same orders, as new ones, as a message brings them."""
     now = datetime.now(UTC)
-    return [
-        PlaceOrder(MINT.new(ORDER), now, command.customer_id, command.lines, {})
-        for command in commands
-    ]
+    return join(
+        [
+            encode(PlaceOrder(MINT.new(ORDER), now, command.customer_id, command.lines, {}))
+            for command in commands
+        ]
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
-    for name, default in {"orders": 1, "lines": 2, "skus": 1000, "hot": 0, "stages": 0}.items():
+    for name, default in {"orders": 1, "lines": 2, "skus": 1000, "hot": 0, "threads": 1}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--without", choices=LEAVE_OUT, action="append", default=[])
     return parser
 
 

@@ -7,14 +7,15 @@ from typing import NamedTuple
 import numpy as np
 
 #: What the CPU time of a component is made of. second: of a process that runs; row: a stock row
-#: that a transaction changes, however many lines ask for it; beside: a transaction while others are
-#: under way, which costs switches, cold caches, and a second look at rows that it waited for.
+#: that a transaction changes, however many lines ask for it; refused: an order, beside what every
+#: order costs; beside: a transaction while others are under way, which costs switches, cold caches,
+#: and a second look at rows that it waited for.
 TERMS: Mapping[str, tuple[str, ...]] = {
     "load generator": ("request", "order"),
     "web": ("second", "request", "order", "line", "message"),
     "RabbitMQ": ("second", "message", "order", "line"),
-    "worker": ("second", "message", "transaction", "order", "line", "beside"),
-    "PostgreSQL": ("second", "transaction", "order", "line", "row", "beside"),
+    "worker": ("second", "message", "transaction", "order", "line", "refused", "beside"),
+    "PostgreSQL": ("second", "transaction", "order", "line", "row", "refused", "beside"),
 }
 
 
@@ -22,7 +23,8 @@ TERMS: Mapping[str, tuple[str, ...]] = {
 class Costs:
     """Seconds. cpu: of each component, by term; the others are waits, and shares of work.
 
-    free, locked: of a transaction's work, what is done before it holds its stock rows and after.
+    held: of PostgreSQL's work, what is done while a transaction holds its stock rows, by term.
+    trips: statements of a transaction, but for the last one, which takes the rows and commits.
     trips_s: what the round trips of a transaction take beside CPU.
     flush_s, flush_order_s: a commit's wait for the disk, and what each order adds.
     confirm_s: from a publish to its confirm, in a nearly idle system.
@@ -32,8 +34,8 @@ class Costs:
     """
 
     cpu: Mapping[str, Mapping[str, float]]
-    free: Mapping[str, float] = field(default_factory=dict)
-    locked: Mapping[str, float] = field(default_factory=dict)
+    held: Mapping[str, float] = field(default_factory=dict)
+    trips: int = 2
     trips_s: float = 0.0
     flush_s: float = 0.0
     flush_order_s: float = 0.0
@@ -48,13 +50,9 @@ class Costs:
         terms = self.cpu.get(component, {})
         return sum(terms.get(name, 0.0) * count for name, count in counts.items())
 
-    def locked_share(self, orders: float) -> float:
-        """Of the work of a transaction of so many orders, that done while it holds its rows."""
-        free, locked = (
-            terms.get("transaction", 0.0) + terms.get("order", 0.0) * orders
-            for terms in (self.free, self.locked)
-        )
-        return locked / (free + locked) if free + locked else 0.75
+    def held_s(self, rows: float) -> float:
+        """What PostgreSQL does while a transaction holds so many rows, without the flush."""
+        return self.held.get("transaction", 0.0) + self.held.get("row", 0.0) * rows
 
     def queue(self, orders: float, lines: float) -> float:
         """What a message costs its queue's process."""

@@ -1,7 +1,7 @@
 """From what was measured to the costs of the model, and the model against what was held out."""
 
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -59,7 +59,10 @@ def _counts(run: Observation, component: str) -> dict[str, float]:
         "line": run.orders * shape.lines,
         "message": run.messages,
         "transaction": run.transactions,
-        "row": run.transactions * _rows(per_transaction, shape.lines, shape.skus, shape.hot),
+        "row": run.transactions
+        * (1 - run.refused / run.orders)
+        * _rows(per_transaction, shape.lines, shape.skus, shape.hot),
+        "refused": run.refused,
         "beside": run.transactions * (shape.workers > 1),
     }
 
@@ -70,7 +73,8 @@ def _step_counts(one: Applied) -> dict[str, float]:
         "order": number * step.orders,
         "line": number * step.orders * step.lines,
         "transaction": number,
-        "row": number * _rows(step.orders, step.lines, step.skus, step.hot),
+        "row": 0 if step.sold_out else number * _rows(step.orders, step.lines, step.skus, step.hot),
+        "refused": number * step.orders * step.sold_out,
         "beside": number * (step.processes > 1),
     }
 
@@ -83,36 +87,26 @@ def _rows(orders: float, lines: int, skus: int, hot: bool) -> float:
 
 def _waits(steps: list[Applied], cpu: dict[str, dict[str, float]]) -> dict[str, Any]:
     """How a transaction's time divides, from transactions of one process that ran alone."""
-    alone = [one for one in steps if one.step.processes == 1 and one.step.lines == 2]
-    free, locked = (
-        fit([Sample(_step_counts(one), _stages(one, weights)) for one in alone],
-            ("transaction", "order"))
-        # To lock takes a while, in which it holds some of the rows: half of that is of each.
-        for weights in ({"before_s": 1, "locking_s": 0.5}, {"locked_s": 1, "locking_s": 0.5})
-    )  # fmt: skip
-    flush = fit(
-        [Sample({"flush": one.transactions, "order": one.transactions * one.step.orders},
-                one.stages["commit_s"]) for one in alone],
-        ("flush", "order"),
-    )  # fmt: skip
+    alone = [one for one in steps if one.step.processes == 1 and not one.step.sold_out]
+    held = fit(
+        [Sample(_step_counts(one), one.stages["held_s"] - one.stages["log_s"]) for one in alone],
+        ("transaction", "row"),
+    )
+    flush = fit([Sample(_step_counts(one), one.stages["log_s"]) for one in alone],
+                ("transaction", "order"))  # fmt: skip
     small = min(alone, key=lambda one: one.step.orders)
     busy = sum(
         sum(cpu[name].get(term, 0.0) * count for term, count in _step_counts(small).items())
         for name in ("worker", "PostgreSQL")
     )
-    spent = sum(small.stages.values())
-    flushed = flush["flush"] * small.transactions + flush["order"] * small.transactions
+    spent = small.stages["free_s"] + small.stages["held_s"] - small.stages["log_s"]
     return {
-        "free": free,
-        "locked": locked,
-        "flush_s": flush["flush"],
+        "held": held,
+        "flush_s": flush["transaction"],
         "flush_order_s": flush["order"],
-        "trips_s": max(0.0, (spent - flushed - busy) / small.transactions),
+        "trips": round(statistics.median(one.trips["free"] for one in alone)),
+        "trips_s": max(0.0, (spent - busy) / small.transactions),
     }
-
-
-def _stages(one: Applied, weights: Mapping[str, float]) -> float:
-    return sum(one.stages[name] * weight for name, weight in weights.items())
 
 
 def _queue(measured: Measured) -> dict[str, float]:
@@ -185,7 +179,9 @@ def checks(measured: Measured, costs: Costs, here: Setup) -> list[Check]:
         seconds = statistics.median(run.posted_s for run in runs)
         others = statistics.median(run.strangers for run in runs)
         setup = replace(here, web=shape.web, workers=shape.workers, speed=1 - others)
-        outcome = Simulation(costs, setup, _load(shape, seconds)).run()
+        stock = statistics.median(run.orders - run.refused for run in runs)
+        load = replace(_load(shape, seconds), stock=int(stock) if shape.flash else None)
+        outcome = Simulation(costs, setup, load).run()
         found.append(Check(shape.name, "orders/s", rate, outcome.orders_per_s, shape.check))
         if shape.batch == 1:
             full = statistics.median(run.orders / run.messages for run in runs)
@@ -197,7 +193,8 @@ def checks(measured: Measured, costs: Costs, here: Setup) -> list[Check]:
             continue
         simulation = Simulation(
             costs, replace(here, workers=step.processes, speed=1 - one.strangers),
-            Load(lines=step.lines, skus=step.skus, hot=step.hot, seconds=one.seconds),
+            Load(lines=step.lines, skus=step.skus, hot=step.hot, seconds=one.seconds,
+                 stock=0 if step.sold_out else None),
         )  # fmt: skip
         outcome = simulation.run_transactions(step.orders)
         found.append(
@@ -234,6 +231,7 @@ def _named(one: Applied) -> str:
     words += [f"{step.lines} lines"] if step.lines != 2 else []
     words += [f"{step.skus:,} SKUs"] if step.skus != 1000 else []
     words += ["hot SKU"] if step.hot else []
+    words += ["all refused"] if step.sold_out else []
     return ", ".join(words)
 
 

@@ -1,4 +1,7 @@
-"""How far it goes: 1 to 100 web and worker processes, each on a core of its own."""
+"""How far it goes: 1 to 100 web and worker processes, each on a core of its own.
+
+Web and worker processes are two axes: as many of each, and every combination of a few.
+"""
 
 import math
 from collections.abc import Sequence
@@ -7,9 +10,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from bench.scale.costs import Costs
+from bench.scale.measure import FLASH_SHARE, GRID_LOADS, WEBS, WORKERS
 from bench.scale.model import Load, Outcome, Setup, Simulation, quantile
 
-PROCESSES = (1, 2, 4, 8, 16, 32, 100)
+PROCESSES = (1, 2, 4, 10, 32, 100)
+#: More of each must not carry less.
+FEW, MANY = 10, 100
 #: Between machines of one data centre.
 RTT_S = 0.0003
 #: A part that is busy for this share of the time is what limits.
@@ -30,11 +36,14 @@ SECONDS, ORDERS = 0.6, 3_000
 
 @dataclass(frozen=True)
 class Scenario:
-    """shards: so many systems side by side, each with its own PostgreSQL and its own products."""
+    """shards: so many systems side by side, each with its own PostgreSQL and its own products.
+
+    flash: units on hand, as a share of the orders.
+    """
 
     name: str
     load: Load
-    threads: int = 8
+    flash: float | None = None
     shards: int = 1
 
 
@@ -42,7 +51,7 @@ SCENARIOS = [
     Scenario("1,000 SKUs", Load()),
     Scenario("100,000 SKUs", Load(skus=100_000)),
     Scenario("one hot SKU", Load(skus=100_000, hot=True)),
-    Scenario("one hot SKU, 64 threads", Load(skus=100_000, hot=True), threads=64),
+    Scenario("flash sale", Load(lines=1, hot=True), flash=FLASH_SHARE),
     Scenario("8 shards of 12,500 SKUs", Load(skus=12_500), shards=8),
 ]
 
@@ -52,7 +61,8 @@ class Forecast:
     """capacity: orders a second; limit: what is full there; the times at half of it, in ms."""
 
     scenario: str
-    processes: int
+    web: int
+    workers: int
     capacity: float
     limit: str
     busy: dict[str, float]
@@ -65,27 +75,32 @@ class Forecast:
 def forecasts(
     costs: Costs, scenarios: Sequence[Scenario] = SCENARIOS, processes: Sequence[int] = PROCESSES
 ) -> list[Forecast]:
-    """Every scenario at every number of processes, on all cores of this machine."""
+    """Every scenario at every number of processes, and the grid's on both axes."""
     jobs = [
-        (costs, scenario, number)
+        (costs, scenario, web, workers)
         for scenario in scenarios
-        for number in processes
-        if number >= scenario.shards
+        for web, workers in _numbers(scenario, processes)
     ]
     with ProcessPoolExecutor() as pool:
         return list(pool.map(forecast, *zip(*jobs, strict=True)))
 
 
-def forecast(costs: Costs, scenario: Scenario, processes: int) -> Forecast:
-    """The capacity of so many web and as many worker processes, and the times at half of it."""
-    each = round(processes / scenario.shards)
-    setup = Setup(each, each, threads=scenario.threads, rtt_s=RTT_S)
-    load = scenario.load
-    found, over = capacity(costs, setup, load)
-    half = _run(costs, setup, load, found.orders_per_s / 2)
+def _numbers(scenario: Scenario, processes: Sequence[int]) -> list[tuple[int, int]]:
+    of_each = [(number, number) for number in processes if number >= scenario.shards]
+    if scenario.name not in GRID_LOADS:
+        return of_each
+    return sorted({*of_each, *((web, workers) for web in WEBS for workers in WORKERS)})
+
+
+def forecast(costs: Costs, scenario: Scenario, web: int, workers: int) -> Forecast:
+    """The capacity of so many web and worker processes, and the times at half of it."""
+    setup = Setup(round(web / scenario.shards), round(workers / scenario.shards), rtt_s=RTT_S)
+    found, over = capacity(costs, setup, scenario)
+    half = _run(costs, setup, scenario, found.orders_per_s / 2)
     return Forecast(
         scenario.name,
-        processes,
+        web,
+        workers,
         found.orders_per_s * scenario.shards,
         limit(over or found),
         (over or found).busy,
@@ -96,7 +111,7 @@ def forecast(costs: Costs, scenario: Scenario, processes: int) -> Forecast:
     )
 
 
-def capacity(costs: Costs, setup: Setup, load: Load) -> tuple[Outcome, Outcome | None]:
+def capacity(costs: Costs, setup: Setup, scenario: Scenario) -> tuple[Outcome, Outcome | None]:
     """The load that all smaller ones up to it are kept up with, and one that is not, if any.
 
     From below: batches grow with what is offered, so that a larger load may fit where a smaller
@@ -105,14 +120,14 @@ def capacity(costs: Costs, setup: Setup, load: Load) -> tuple[Outcome, Outcome |
     low, high = 0.0, min(OFFERED_MIN, OFFERED_MAX)
     found, over = None, None
     while over is None and low < OFFERED_MAX:
-        tried = _run(costs, setup, load, high)
+        tried = _run(costs, setup, scenario, high)
         if falls_behind(tried):
             over = tried
         else:
             found, low, high = tried, high, min(high * STEP, OFFERED_MAX)
     for _ in range(HALVINGS if over else 0):
         rate = math.sqrt(max(low, OFFERED_MIN / STEP) * high)
-        tried = _run(costs, setup, load, rate)
+        tried = _run(costs, setup, scenario, rate)
         if falls_behind(tried):
             high, over = rate, tried
         else:
@@ -120,9 +135,11 @@ def capacity(costs: Costs, setup: Setup, load: Load) -> tuple[Outcome, Outcome |
     return found or over or tried, over
 
 
-def _run(costs: Costs, setup: Setup, load: Load, rate: float) -> Outcome:
+def _run(costs: Costs, setup: Setup, scenario: Scenario, rate: float) -> Outcome:
     warm_s, seconds = max(WARM_S, WARM_ORDERS / rate), max(SECONDS, ORDERS / rate)
-    load = replace(load, rate=rate, warm_s=warm_s, seconds=seconds)
+    load = replace(scenario.load, rate=rate, warm_s=warm_s, seconds=seconds)
+    if scenario.flash is not None:
+        load = replace(load, stock=int(scenario.flash * rate * (warm_s + seconds)))
     return Simulation(costs, setup, load).run()
 
 
@@ -147,3 +164,11 @@ def limit(outcome: Outcome) -> str:
 
 def as_json(found: Sequence[Forecast]) -> list[dict[str, Any]]:
     return [asdict(one) for one in found]
+
+
+def shrinking(found: Sequence[Forecast]) -> list[str]:
+    """Scenarios in which many processes of each carry less than few."""
+    of_each = {(one.scenario, one.web): one.capacity for one in found if one.web == one.workers}
+    names = dict.fromkeys(one.scenario for one in found)
+    return [name for name in names
+            if of_each.get((name, MANY), math.inf) < of_each.get((name, FEW), 0.0)]  # fmt: skip

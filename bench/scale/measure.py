@@ -1,8 +1,6 @@
 """What is measured: whole runs of the service, transactions alone, and RabbitMQ's queue alone."""
 
 import itertools
-import json
-import os
 import re
 import shutil
 import subprocess
@@ -21,11 +19,12 @@ from bench.books import Books, differences
 from bench.contenders import HOLDFAST, Contender, catalogue
 from bench.latency import Latency
 from bench.load import Orders
-from bench.machine import VAR, service_programs
-from bench.resources import TICKS_PER_SECOND, Meter
+from bench.machine import service_programs
+from bench.resources import Meter
+from bench.scale.writers import Job, busy_s, measure_log, others, write
 from bench.servers import Servers, connected
 from bench.system import Site, System
-from deploy.local import ports, processes
+from deploy.local import ports
 
 MANY_SKUS = 20_000
 MANY_MONTHS = 60
@@ -34,7 +33,7 @@ GATHERED_SECONDS = 1.1
 STATS_SECONDS_MAX = 6.0
 
 COUNTED = """
-SELECT coalesce(sum(decided), 0)::bigint, coalesce(sum(handled), 0)::bigint,
+SELECT coalesce(sum(decided), 0)::bigint,
        coalesce(sum((SELECT sum(b) FROM unnest(batch) AS b)), 0)::bigint
 FROM actor_stats WHERE actor = 'place_orders' AND resolution_s = 10
 """
@@ -53,7 +52,11 @@ SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn, (SELECT wal_fpi FROM pg_stat
 
 @dataclass(frozen=True)
 class Shape:
-    """A load on a system. check: held out from the fit, to be predicted."""
+    """A load on a system. check: held out from the fit, to be predicted.
+
+    flash: every order is for one unit of the same SKU, of which there are as many as a tenth of the
+    orders.
+    """
 
     name: str
     web: int = 1
@@ -64,7 +67,27 @@ class Shape:
     hot: bool = False
     batch: int = 1
     rate: float = 0.0
+    flash: bool = False
     check: bool = False
+
+
+#: The two axes, each in all combinations with these loads.
+WEBS, WORKERS = (1, 2, 4), (1, 2, 4, 8)
+GRID_LOADS: dict[str, dict[str, Any]] = {
+    "1,000 SKUs": {},
+    "one hot SKU": {"hot": True},
+    "flash sale": {"hot": True, "lines": 1, "flash": True},
+}
+#: What the fit sees of it: the corners of the plainest load.
+GRID_FITTED = {(web, workers) for web in (1, 4) for workers in (1, 8)}
+FLASH_SHARE = 0.1
+
+
+def cell(web: int, workers: int, load: str) -> "Shape":
+    """A load on so many processes of each."""
+    held_out = load != "1,000 SKUs" or (web, workers) not in GRID_FITTED
+    return Shape(f"{web} × {workers}, {load}", web, workers, connections=256, check=held_out,
+                 **GRID_LOADS[load])  # fmt: skip
 
 
 #: Grouped by what has to be started anew.
@@ -95,7 +118,7 @@ SHAPES = [
 
 @dataclass(frozen=True)
 class Step:
-    """Transactions alone, in so many processes at once."""
+    """Transactions alone, in so many processes at once. sold_out: every order is refused."""
 
     orders: int
     lines: int = 2
@@ -103,6 +126,7 @@ class Step:
     hot: bool = False
     processes: int = 1
     months: int = 3
+    sold_out: bool = False
     check: bool = False
 
 
@@ -116,6 +140,7 @@ STEPS = [
     Step(100, skus=MANY_SKUS),
     Step(200, processes=2),
     Step(100, months=MANY_MONTHS),
+    Step(100, lines=1, skus=1, sold_out=True),
     Step(50, check=True),
     Step(100, lines=4, check=True),
     Step(100, hot=True, processes=2, check=True),
@@ -144,18 +169,24 @@ class Observation:
     bytes: dict[str, float]
     connections: int
     strangers: float
+    refused: int = 0
     faults: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Applied:
-    """One run of transactions alone; seconds in them. Stages are sums over all processes."""
+    """One run of transactions alone; seconds in them. Stages are sums over all processes.
+
+    stages: time without and with stock rows, and of both what the log took; trips: statements of a
+    transaction, without and with stock rows.
+    """
 
     step: Step
     transactions: int
     seconds: float
     cpu: dict[str, float]
     stages: dict[str, float]
+    trips: dict[str, float]
     strangers: float = 0.0
 
     @property
@@ -196,27 +227,54 @@ class Measured:
         )
 
 
+@dataclass(frozen=True)
+class Extent:
+    """How much is measured. seconds: of each load."""
+
+    rounds: int
+    seconds: float
+    grid_rounds: int
+    grid_seconds: float
+    webs: tuple[int, ...] = WEBS
+    workers: tuple[int, ...] = WORKERS
+
+    def units(self) -> int:
+        """How many single measurements that makes."""
+        grid = self.grid_rounds * len(self.webs) * len(self.workers) * len(GRID_LOADS)
+        return 2 + self.rounds * len(SHAPES) + grid + len(STEPS) + 3 * (self.rounds + 1)
+
+
+FULL = Extent(2, 2.5, 3, 2.0)
+QUICK = Extent(1, 1.0, 1, 1.0)
+
+
 class Measurement:
     """Measures everything once a round. say: tells how far it is."""
 
-    def __init__(
-        self, servers: Servers, rounds: int, seconds: float, say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, servers: Servers, extent: Extent, say: Callable[[str], None]) -> None:
         self.measured = Measured()
         self._servers = servers
-        self._rounds = rounds
-        self._seconds = seconds
+        self._extent = extent
+        self._seconds = extent.seconds
         self._say = say
         self._sites: dict[str, Site] = {}
+        self._done, self._units = 0, extent.units()
 
     def run(self) -> Measured:
+        measure_log(self._servers)
         self._queue()
-        for _ in range(self._rounds):
+        for _ in range(self._extent.rounds):
             self._runs()
+        for number in range(self._extent.grid_rounds):
+            self._grid(reverse=number % 2 == 1)
         for step in STEPS:
             self._step(step)
         self._latency()
         return self.measured
+
+    def _tell(self, text: str) -> None:
+        self._done += 1
+        self._say(f"{self._done:3} of {self._units}  {text}")
 
     # --- whole runs ---
 
@@ -226,10 +284,27 @@ class Measurement:
         ):
             with self._started(skus, web, workers) as (system, port):
                 for shape in shapes:
-                    seen = observe(system, port, shape, self._seconds)
-                    self.measured.runs.append(seen)
-                    self.measured.faults += [f"{shape.name}: {fault}" for fault in seen.faults]
-                    self._say(f"{shape.name}: {seen.orders_per_s:,.0f} orders/s")
+                    self._observe(system, port, shape, self._seconds)
+
+    def _grid(self, *, reverse: bool) -> None:
+        """Every combination of processes, under each load; who is first changes."""
+        cells = [(web, workers) for web in self._extent.webs for workers in self._extent.workers]
+        for web, workers in sorted(cells, reverse=reverse):
+            with self._started(1000, web, workers) as (system, port):
+                rate = 0.0
+                for load in GRID_LOADS:
+                    shape = cell(web, workers, load)
+                    stock = int(FLASH_SHARE * rate * self._extent.grid_seconds)
+                    rate = self._observe(system, port, shape, self._extent.grid_seconds, stock)
+
+    def _observe(
+        self, system: System, port: int, shape: Shape, seconds: float, stock: int = 0
+    ) -> float:
+        seen = observe(system, port, shape, seconds, stock)
+        self.measured.runs.append(seen)
+        self.measured.faults += [f"{shape.name}: {fault}" for fault in seen.faults]
+        self._tell(f"{shape.name}: {seen.orders_per_s:,.0f} orders/s")
+        return seen.orders_per_s
 
     @contextmanager
     def _started(
@@ -265,7 +340,7 @@ class Measurement:
         site.reset()
         done = apply(site, step, self._seconds / 2)
         self.measured.applied.append(done)
-        self._say(f"transactions, {step}: {done.orders_per_s:,.0f} orders/s")
+        self._tell(f"transactions, {step}: {done.orders_per_s:,.0f} orders/s")
 
     # --- latency ---
 
@@ -274,7 +349,7 @@ class Measurement:
         rates = [r.orders_per_s for r in self.measured.runs if r.shape.name == "web 1, worker 1"]
         for share in (0.0, 0.25, 0.5):
             rate = max(20.0, share * sum(rates) / len(rates))
-            for _ in range(self._rounds + 1):
+            for _ in range(self._extent.rounds + 1):
                 self._latency_at(rate)
 
     def _latency_at(self, rate: float) -> None:
@@ -290,7 +365,7 @@ class Measurement:
         waits = Waits(**asdict(found), begun_p50_ms=begun_ms, publish_s=seconds / max(1.0, number))
         self.measured.latency.append(waits)
         self.measured.faults += found.faults
-        self._say(
+        self._tell(
             f"POST to decided at {rate:,.0f} orders/s: p50 {found.p50_ms:.1f} ms,"
             f" {begun_ms:.1f} ms to the transaction"
         )
@@ -304,7 +379,7 @@ class Measurement:
             saturate(url, size, number)
             cpu = meter.cpu_seconds()["RabbitMQ"]
             self.measured.queue.append({"bytes": size, "messages": number, "cpu_s": cpu})
-            self._say(f"queue, {size:,} bytes: {cpu / number * 1e6:,.0f} µs a message")
+            self._tell(f"queue, {size:,} bytes: {cpu / number * 1e6:,.0f} µs a message")
 
 
 def _contender(name: str, skus: int, months: int) -> Contender:
@@ -317,8 +392,10 @@ def _contender(name: str, skus: int, months: int) -> Contender:
     )
 
 
-def observe(system: System, metrics_port: int, shape: Shape, seconds: float) -> Observation:
-    """One run of a shape on a system that is warm."""
+def observe(
+    system: System, metrics_port: int, shape: Shape, seconds: float, stock: int = 0
+) -> Observation:
+    """One run of a shape on a system that is warm. stock: units on hand in a flash sale."""
     system.site.reset()
     orders = Orders(shape.connections, seconds, shape.hot, shape.batch, shape.rate, shape.lines,
                     shape.skus)  # fmt: skip
@@ -331,23 +408,27 @@ def observe(system: System, metrics_port: int, shape: Shape, seconds: float) -> 
             (row,) = cursor.fetchall()
             return [float(value) for value in row]
 
-        decided, handled, committed = ask(COUNTED)
+        if shape.flash:
+            stock_up(cursor, stock)
+        decided, committed = ask(COUNTED)
         publishes = _publishes(metrics_port)
         wal, fpi, disk, _ = ask(WRITTEN)
         passed, loopback = {name: _passed(port) for name, port in links.items()}, _loopback()
-        books = Books(database, shape.lines)
+        books = Books(database, shape.lines, scarce=shape.flash)
         counts = books.counts()
-        busy, began = _busy_s(), time.monotonic()
-        run = counted.run(system, orders, check=False)
-        busy, took = _busy_s() - busy, time.monotonic() - began
+        busy, began = busy_s(), time.monotonic()
+        run = counted.run(system, orders, check=False, scarce=shape.flash)
+        busy, took = busy_s() - busy, time.monotonic() - began
         sent = _loopback() - loopback
         grown = {name: _grown(passed[name], _passed(port)) for name, port in links.items()}
         wal_after, fpi_after, disk_after, connections = ask(WRITTEN)
         time.sleep(GATHERED_SECONDS)
         _wait_until(lambda: ask(COUNTED)[0] >= decided + run.accepted)
-        _, handled_after, committed_after = ask(COUNTED)
+        _, committed_after = ask(COUNTED)
         published = _publishes(metrics_port)
-        wrong = differences(counts, books.counts(), run.accepted, shape.lines) + books.faults()
+        confirmed = min(stock, run.accepted) if shape.flash else run.accepted
+        wrong = differences(counts, books.counts(), run.accepted, shape.lines, confirmed)
+        wrong += books.faults()
     number = max(1.0, published[0] - publishes[0])
     ours = sum(run.cpu.values()) * run.accepted / 1000
     return Observation(
@@ -356,7 +437,7 @@ def observe(system: System, metrics_port: int, shape: Shape, seconds: float) -> 
         orders_per_s=run.orders_per_s,
         posted_s=run.seconds - run.drain_seconds,
         seconds=run.seconds,
-        messages=int(handled_after - handled),
+        messages=int(number),
         transactions=int(committed_after - committed),
         publish_s=(published[1] - publishes[1]) / number,
         cpu={name: value * run.accepted / 1000 for name, value in run.cpu.items()},
@@ -368,7 +449,8 @@ def observe(system: System, metrics_port: int, shape: Shape, seconds: float) -> 
             "full pages": fpi_after - fpi,
         },
         connections=int(connections),
-        strangers=_others(busy - ours, took),
+        strangers=others(busy - ours, took),
+        refused=run.accepted - confirmed,
         faults=run.faults + wrong,
     )
 
@@ -404,12 +486,6 @@ def _passed(port: int) -> dict[str, int]:
     }
 
 
-def _busy_s() -> float:
-    """CPU seconds of the whole machine that were not idle, those of a hypervisor's others too."""
-    fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-    return (sum(fields) - fields[3] - fields[4]) / TICKS_PER_SECOND
-
-
 def _grown(before: dict[str, int], after: dict[str, int]) -> float:
     return float(sum(count - before.get(peer, 0) for peer, count in after.items()))
 
@@ -424,53 +500,28 @@ def _loopback() -> float:
 
 
 def apply(site: Site, step: Step, seconds: float) -> Applied:
-    """Run bench/scale/apply.py in as many processes as the step says, at once."""
-    command = [
-        str(site.programs / "python"), "-m", "bench.scale.apply", "--orders", str(step.orders),
-        "--lines", str(step.lines), "--skus", str(step.skus), "--hot", str(int(step.hot)),
-        "--seconds", str(seconds), "--stages", str(int(step.processes == 1)),
-    ]  # fmt: skip
-    running = [
-        subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=site.checkout,
-            env=site.environment({processes.OWNER_VARIABLE: str(VAR)}),
-        )
-        for _ in range(step.processes)
-    ]  # fmt: skip
-    try:
-        for process in running:
-            assert process.stdout is not None
-            process.stdout.readline()
-        meter = Meter({"PostgreSQL": [site.servers.postgres.pid]})
-        busy, began = _busy_s(), time.monotonic()
-        for process in running:
-            assert process.stdin is not None
-            process.stdin.write("\n")
-            process.stdin.flush()
-        found = [json.loads(process.communicate(timeout=seconds + 60)[0]) for process in running]
-        database_s = meter.cpu_seconds()["PostgreSQL"]
-        busy, took = _busy_s() - busy, time.monotonic() - began
-    finally:
-        for process in running:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+    """Run the writers of a step."""
+    if step.sold_out:
+        with connected(site.database_url) as database, database.cursor() as cursor:
+            stock_up(cursor, 0)
+    job = Job(step.orders, step.lines, step.skus, step.hot, step.processes, seconds=seconds)
+    done = write(site, job)
+    calls = done.orders // step.orders
     return Applied(
         step,
-        sum(one["transactions"] for one in found),
-        sum(one["wall_s"] for one in found) / len(found),
-        {"worker": sum(one["worker_s"] for one in found), "PostgreSQL": database_s},
-        {
-            name: sum(one[name] for one in found)
-            for name in ("before_s", "locking_s", "locked_s", "commit_s")
-        },
-        _others(busy - database_s - sum(one["cpu_s"] for one in found), took),
+        calls,
+        done.total("wall_s") / len(done.found),
+        done.cpu,
+        {"free_s": done.total("free_s"), "held_s": done.total("held_s"), "log_s": done.log_s},
+        {name: done.total(f"trips_{name}") / max(calls, 1) for name in ("free", "held")},
+        done.strangers,
     )
 
 
-def _others(seconds: float, took: float) -> float:
-    """The share of all cores that was not ours for so long."""
-    return max(0.0, seconds) / took / (os.cpu_count() or 1)
+def stock_up(cursor: Any, units: int) -> None:
+    """So many units on hand of the first SKU, which nobody has ordered yet."""
+    cursor.execute("UPDATE stock SET on_hand = %s WHERE sku = 'SKU-0001'", (units,))
+    cursor.execute("UPDATE stock_movements SET on_hand_delta = %s WHERE sku = 'SKU-0001'", (units,))
 
 
 def saturate(url: str, size: int, number: int) -> None:

@@ -1,15 +1,17 @@
 """The simulation (SimPy): an order's way from client to commit, with the real waiting and batching.
 
-A web process is an event loop that publishes one batch at a time; a worker one interpreter whose
-threads take messages and whose transactions are made one at a time, from all that the threads hold
-(web/batcher.py, actors/group_commit.py). A transaction locks its stock rows in SKU order until its
-commit, and commits share flushes. Batches are not a parameter: they come out.
+A web process is an event loop that publishes one batch at a time; a worker one interpreter that
+makes one transaction at a time, from all that its threads hold once a slot is granted
+(web/batcher.py, actors/placing.py). Of all workers so many at once have a slot. The last message of
+a transaction locks its stock rows in SKU order, changes them and commits; commits share flushes.
+Batches are not a parameter: they come out.
 
 Two modes: `shared_cores` puts everything, the load generator too, on one machine, as measured;
 without it each web and worker process has a core of its own, and PostgreSQL `database_cores`.
 """
 
 import itertools
+import math
 import random
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -21,7 +23,7 @@ from bench.scale.costs import Costs
 from bench.scale.parts import QUANTUM_S, Cpu, Disk, Level, RowLocks, Steps
 
 MESSAGE_ORDERS_MAX = 500
-#: Dramatiq fetches twice as many messages ahead as there are threads.
+#: Dramatiq fetches twice as many messages as there are threads.
 PREFETCH = 2
 #: As web/decisions.py pauses between polls.
 POLL_S = 0.003
@@ -37,6 +39,8 @@ TURN = 16
 class Setup:
     """The system. queues: of orders, each a process of RabbitMQ's with a core of its own.
 
+    threads: messages that a worker has in hand, and so has for one transaction; slots: transactions
+    at once, over all workers.
     speed: of the shared cores, what is left to us beside kernel, hypervisor and strangers.
     rtt_s: a round trip between machines, beside what was measured over the loopback.
     """
@@ -44,6 +48,7 @@ class Setup:
     web: int = 1
     workers: int = 1
     threads: int = 8
+    slots: int = 8
     shared_cores: int | None = None
     speed: float = 1.0
     database_cores: int = 16
@@ -57,7 +62,8 @@ class Load:
     """What is posted. rate: orders a second in an open loop, 0 for a closed one.
 
     until_decided: a client posts its next order when its last one is decided, not when accepted.
-    hot: every order has the same SKU in its first line. probes: orders a second whose clients wait.
+    hot: every order has the same SKU in its first line; stock: the units of that, None for as many
+    as are asked for. probes: orders a second whose clients wait.
     """
 
     connections: int = 256
@@ -68,6 +74,7 @@ class Load:
     batch: int = 1
     seconds: float = 2.0
     warm_s: float = 0.0
+    stock: int | None = None
     until_decided: bool = False
     probes: float = 0.0
 
@@ -182,6 +189,8 @@ class Simulation:
         self.prober = cpu()
         self.beside = cpu(serial=False)
         self.locks = RowLocks(env)
+        self.slots = simpy.Resource(env, setup.slots)
+        self.units = math.inf if load.stock is None else load.stock
         self.disk = Disk(env, lambda n: costs.flush_s + costs.flush_order_s * n)
         self.backlog: deque[Message] = deque()
         self.next_worker = itertools.cycle(range(setup.workers))
@@ -260,12 +269,13 @@ class Simulation:
         out.mean_in_system = self.in_system.mean()
         database = sum(worker.backend.busy_s for worker in self.workers) + self.reader.busy_s
         cores = self.setup.shared_cores or self.setup.database_cores
+        at_once = min(len(self.workers), self.setup.slots)
         out.busy = {
             "web": max(web.cpu.busy_s for web in self.webs) / seconds,
             "queue": max(queue.busy_s for queue in self.queues) / seconds,
             "worker": max(worker.cpu.busy_s for worker in self.workers) / seconds,
-            "transactions": self.in_transaction.mean() / len(self.workers),
-            "row locks": self.in_wait.mean() / len(self.workers),
+            "transactions": self.in_transaction.mean() / at_once,
+            "row locks": self.in_wait.mean() / at_once,
             "database": database / cores / seconds,
             "disk": self.disk.busy_s / seconds,
         }
@@ -493,11 +503,14 @@ class Simulation:
                 worker.commit = self.env.event()
                 yield worker.commit
                 continue
+            slot = self.slots.request()
+            yield slot
             group = _group(worker.ready, self.setup.transaction_orders_max)
             del worker.ready[: len(group)]
             for message in group:
                 self._begun(message)
             yield from self._transaction(worker, sum(message.orders for message in group))
+            self.slots.release(slot)
             for message in group:
                 self._settle(message)
             worker.in_hand -= len(group)
@@ -506,31 +519,26 @@ class Simulation:
             wake(worker.fetch)
 
     def _transaction(self, worker: Worker, orders: int) -> Steps:
-        """Claim; lock; decide and write; commit. Worker and backend take turns."""
+        """Claim, read, decide, write; then one message that takes the rows and commits."""
         costs = self.costs
-        lines = orders * self.load.lines
-        rows = self._rows(orders)
-        counts = {"transaction": 1, "order": orders, "line": lines, "row": len(rows),
+        confirmed = int(min(orders, self.units))
+        self.units -= confirmed
+        rows = self._rows(confirmed) if confirmed else []
+        counts = {"transaction": 1, "order": orders, "line": orders * self.load.lines,
+                  "row": len(rows), "refused": orders - confirmed,
                   "beside": len(self.workers) > 1}  # fmt: skip
         in_worker, in_database = (costs.of(name, **counts) for name in ("worker", "PostgreSQL"))
-        locked = costs.locked_share(orders)
-        free = 1 - locked
+        held = min(costs.held_s(len(rows)), in_database)
         self.in_transaction.add(1)
-        # Begin and claim; lock, and two writes, are of the part that holds the rows.
-        yield from self._statements(worker, 2, in_worker * free, in_database * free)
-        yield self.env.timeout(costs.trips_s * free)
+        yield from self._statements(worker, costs.trips, in_worker, in_database - held)
+        yield self.env.timeout(costs.trips_s + self.setup.rtt_s / 2)
         self.in_wait.add(1)
         yield from self.locks.take(rows)
         self.in_wait.add(-1)
-        before = locked * 3 / 4
-        yield from self._statements(worker, 3, in_worker * before, in_database * before)
-        yield self.env.timeout(costs.trips_s * locked)
-        # Commit: in the middle of it the log is flushed.
-        commit = locked / 4
-        yield from self._statements(worker, 1, in_worker * commit, in_database * commit / 2)
+        yield from worker.backend.burn(held)
         yield from self.disk.flush(orders)
-        yield from worker.backend.burn(in_database * commit / 2)
         self.locks.release(rows)
+        yield self.env.timeout(self.setup.rtt_s / 2)
         self.in_transaction.add(-1)
         self.outcome.transactions += 1
 

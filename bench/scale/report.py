@@ -10,13 +10,25 @@ from bench.report import table
 from bench.scale import chart, fitting
 from bench.scale.costs import TERMS, Costs, distinct
 from bench.scale.fitting import ERROR_MAX, Check
-from bench.scale.forecast import PROCESSES, RTT_S, SCENARIOS, Forecast, as_json, forecasts
-from bench.scale.measure import Measured, Observation
+from bench.scale.forecast import (
+    FEW,
+    MANY,
+    PROCESSES,
+    RTT_S,
+    SCENARIOS,
+    Forecast,
+    as_json,
+    forecasts,
+    shrinking,
+)
+from bench.scale.measure import GRID_LOADS, WEBS, WORKERS, Measured, Observation, cell
 from bench.scale.model import Setup
 
 BEGIN, END = "<!-- scale:begin -->", "<!-- scale:end -->"
 PAGE = "scaling.md"
 SERVERS = ("web", "RabbitMQ", "worker", "PostgreSQL")
+EXTENT = ("rounds", "seconds", "grid_rounds", "grid_seconds")
+NOT_MEASURED = "not measured yet"
 #: With a larger share of the machine's cores at others, the service was not alone on it.
 STRANGERS_MAX = 0.1
 
@@ -86,6 +98,11 @@ def figures(
             _growth(costs),
             "![CPU time of an order by the size of the transaction](images/scaling-cost.svg)",
             _partitions(measured),
+            "### Web and worker processes, each on its own axis",
+            f"On these {facts['machine']['cores']} cores, which everything shares: measured "
+            "(predicted), orders a second.",
+            *(_grid(load, checks) for load in GRID_LOADS),
+            _slower(checks),
             "### Predicted and measured",
             _checks(checks),
             _verdict(checks),
@@ -94,7 +111,10 @@ def figures(
             f"on {Setup().database_cores} cores; one queue; {RTT_S * 1000:g} ms between machines. "
             "Orders a second at capacity, and what is full there:",
             _forecasts(found),
+            _shrinking(found),
             "![Orders a second by the number of processes](images/scaling-throughput.svg)",
+            "Of the same, web and worker processes on an axis each:",
+            *(_axes(load, found) for load in GRID_LOADS),
             "Accepted to decided at half of that, p50 / p99 in ms (orders per message and per "
             "transaction, at capacity):",
             _times(found),
@@ -125,7 +145,7 @@ def _facts(measured: Measured, facts: Mapping[str, Any]) -> str:
         f"{facts['when']}, {machine['cores']} cores ({machine['processor']}) shared by load "
         f"generator, service and servers, Python {machine['python']}, PostgreSQL "
         f"{versions['postgresql']} (durable), RabbitMQ {versions['rabbitmq']}, revision "
-        f"{machine['revision']}. {_extent(extent['rounds'], extent['seconds'])}"
+        f"{machine['revision']}. {_extent(*(extent[name] for name in EXTENT))}"
     )
     text += f" Others (kernel, hypervisor) had {_strangers(measured):.0%} of the cores meanwhile."
     if why := warning(measured, facts):
@@ -139,10 +159,13 @@ def _facts(measured: Measured, facts: Mapping[str, Any]) -> str:
     return text
 
 
-def _extent(rounds: int, seconds: float) -> str:
+def _extent(rounds: int, seconds: float, grid_rounds: int, grid_seconds: float) -> str:
     if rounds == 1:
         return f"Each load ran once, for {seconds:g} s."
-    return f"Medians of {rounds} runs of {seconds:g} s, in turns."
+    return (
+        f"Medians of {rounds} runs of {seconds:g} s, in turns; on the two axes of {grid_rounds} "
+        f"of {grid_seconds:g} s."
+    )
 
 
 def _measured_costs(runs: Mapping[str, list[Observation]]) -> str:
@@ -180,7 +203,8 @@ def _connections(runs: Mapping[str, list[Observation]]) -> str:
 
 
 def _fitted(costs: Costs) -> str:
-    terms = ["second", "request", "message", "transaction", "order", "line", "row", "beside"]
+    terms = ["second", "request", "message", "transaction", "order", "line", "row", "refused",
+             "beside"]  # fmt: skip
     rows = [
         (
             name,
@@ -188,7 +212,7 @@ def _fitted(costs: Costs) -> str:
         )
         for name in ("load generator", *SERVERS)
     ]
-    few, many = costs.locked_share(20), costs.locked_share(500)
+    few, many = (costs.held_s(distinct(2 * orders, 1000)) * 1000 for orders in (20, 500))
     order, line = (costs.message_bytes.get(name, 0) for name in ("order", "line"))
     waits = (
         f"Waits: {costs.flush_s * 1000:.2f} ms a commit's flush and "
@@ -196,16 +220,18 @@ def _fitted(costs: Costs) -> str:
         f"a transaction's round trips beside CPU; {costs.confirm_s * 1000:.2f} ms an idle "
         f"RabbitMQ's confirm. To look for a decision costs {costs.look_s * 1000:.2f} ms of CPU a "
         "statement, half in the front door, half in PostgreSQL. "
-        f"Of a transaction's work {few:.0%} (20 orders) to {many:.0%} (500) is done while it holds "
-        f"its stock rows. One queue of a saturated RabbitMQ takes {costs.queue_s * 1e6:,.0f} µs a "
+        f"A transaction has {costs.trips} statements before its last one, which holds the stock "
+        f"rows for {few:.2f} ms (20 orders) to {many:.2f} ms (500) and the flush. One queue of a "
+        f"saturated RabbitMQ takes {costs.queue_s * 1e6:,.0f} µs a "
         f"message and {costs.queue_byte_s * 1e9:.2f} ns a byte; an order has {order:,.0f} bytes "
         f"there and {line:,.0f} a line."
     )
     head = (
         "CPU, µs for each",
         "second",
-        *terms[1:-2],
+        *terms[1:-3],
         "stock row changed",
+        "order refused",
         "transaction beside another",
     )
     return f"{table(head, rows)}\n\n{waits}"
@@ -258,6 +284,66 @@ def _checks(checks: Sequence[Check]) -> str:
     return table(("", "held out", "measured", "predicted", "error"), rows)
 
 
+def _grid(load: str, checks: Sequence[Check]) -> str:
+    cells = {
+        (web, workers): f"{check.measured:,.0f} ({check.predicted:,.0f})"
+        for (web, workers), check in _cells(load, checks).items()
+    }
+    return _both_axes(load, cells)
+
+
+def _axes(load: str, found: Sequence[Forecast]) -> str:
+    return _both_axes(load, {
+        (one.web, one.workers): f"{one.capacity:,.0f}, {one.limit}"
+        for one in found if one.scenario == load
+    })  # fmt: skip
+
+
+def _both_axes(load: str, cells: Mapping[tuple[int, int], str]) -> str:
+    rows = [
+        (f"{workers} worker{'s' if workers > 1 else ''}",
+         *(cells.get((web, workers), NOT_MEASURED) for web in WEBS))
+        for workers in WORKERS
+    ]  # fmt: skip
+    return table((load, *(f"{web} web" for web in WEBS)), rows)
+
+
+def _cells(load: str, checks: Sequence[Check]) -> dict[tuple[int, int], Check]:
+    named = {check.what: check for check in checks if check.unit == "orders/s"}
+    shapes = {(web, workers): cell(web, workers, load) for web in WEBS for workers in WORKERS}
+    return {key: named[shape.name] for key, shape in shapes.items() if shape.name in named}
+
+
+def worst(load: str, checks: Sequence[Check]) -> tuple[float, str] | None:
+    """The measured rate of a cell over the best with fewer processes, where that is lowest."""
+    rates = {key: check.measured for key, check in _cells(load, checks).items()}
+    found = [
+        (rate / max(fewer), f"{web} × {workers}, {load}")
+        for (web, workers), rate in rates.items()
+        if (fewer := [other for (w, n), other in rates.items()
+                      if (w, n) != (web, workers) and w <= web and n <= workers])
+    ]  # fmt: skip
+    return min(found, default=None)
+
+
+def _slower(checks: Sequence[Check]) -> str:
+    found = [one for load in GRID_LOADS if (one := worst(load, checks)) is not None]
+    if not found:
+        return NOT_MEASURED
+    words = ", ".join(f"{ratio:.2f} ({name})" for ratio, name in found)
+    return (
+        "The rate of a cell over the best with fewer processes, where it is lowest (medians; web × "
+        f"workers): {words}."
+    )
+
+
+def _shrinking(found: Sequence[Forecast]) -> str:
+    fewer = shrinking(found)
+    if not fewer:
+        return f"Nowhere do {MANY} of each carry less than {FEW}."
+    return f"**{MANY} of each carry less than {FEW}**: {', '.join(fewer)}."
+
+
 def _number(value: float) -> str:
     """Three digits or four; never an exponent."""
     return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}" if value >= 100 else f"{value:.2f}"
@@ -291,8 +377,8 @@ def _times(found: Sequence[Forecast]) -> str:
     )
 
 
-def _by_processes(found: Sequence[Forecast], cell: Any) -> str:
-    cells = {(one.scenario, one.processes): cell(one) for one in found}
+def _by_processes(found: Sequence[Forecast], text: Any) -> str:
+    cells = {(one.scenario, one.web): text(one) for one in found if one.web == one.workers}
     rows = [
         (str(number), *(cells.get((s.name, number), "") for s in SCENARIOS)) for number in PROCESSES
     ]
@@ -313,7 +399,11 @@ def _written(found: Sequence[Forecast], runs: Mapping[str, list[Observation]]) -
 
 def _pictures(costs: Costs, found: Sequence[Forecast]) -> dict[str, str]:
     by_scenario = {
-        s.name: [(float(one.processes), one.capacity) for one in found if one.scenario == s.name]
+        s.name: [
+            (float(one.web), one.capacity)
+            for one in found
+            if one.scenario == s.name and one.web == one.workers
+        ]
         for s in SCENARIOS
     }
     sizes = (1, 2, 5, 10, 20, 50, 100, 200, 500)

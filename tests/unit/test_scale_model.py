@@ -19,6 +19,7 @@ COSTS = Costs(
         "worker": {"message": 400e-6, "transaction": 1e-3, "order": 30e-6},
         "PostgreSQL": {"transaction": 1.5e-3, "order": 40e-6, "row": 5e-6},
     },
+    held={"transaction": 0.2e-3, "row": 5e-6},
     flush_s=0.5e-3,
     confirm_s=1e-3,
     look_s=3e-3,
@@ -106,8 +107,7 @@ def test_flushes_take_turns_and_share() -> None:
 def test_transactions_on_the_same_stock_row_take_turns() -> None:
     # Given transactions of 10 ms that hold their rows for half of it
     costs = Costs(
-        cpu={"PostgreSQL": {"transaction": 10e-3}},
-        free={"transaction": 1.0}, locked={"transaction": 1.0},
+        cpu={"PostgreSQL": {"transaction": 10e-3}}, held={"transaction": 5e-3},
     )  # fmt: skip
     spread = Load(skus=1_000_000, lines=2, seconds=2.0)
     hot = replace(spread, hot=True)
@@ -118,6 +118,36 @@ def test_transactions_on_the_same_stock_row_take_turns() -> None:
     assert free.orders_per_s == pytest.approx(800, rel=0.05)
     assert held.orders_per_s == pytest.approx(200, rel=0.05)
     assert held.busy["row locks"] > 0.5
+
+
+def test_no_more_transactions_run_at_once_than_there_are_slots() -> None:
+    # Given orders that fill every worker's transactions, and two slots for eight of them
+    load = Load(connections=256, warm_s=0.2, seconds=1.0)
+    found = Simulation(COSTS, Setup(web=4, workers=8, slots=2), load).run()
+    # Then both are taken nearly all the time, and everything goes on
+    assert found.busy["transactions"] == pytest.approx(1, abs=0.1)
+    assert found.decided > 1000
+
+
+def test_a_worker_puts_all_that_it_holds_into_a_transaction_once_it_has_a_slot() -> None:
+    # Given messages of one order each, which come faster than transactions of one would go
+    load = Load(rate=3000, warm_s=0.3, seconds=1.0)
+    costs = replace(COSTS, cpu={"PostgreSQL": {"transaction": 5e-3}})
+    found = Simulation(costs, Setup(web=8, workers=2, threads=64, slots=1), load).run()
+    # Then transactions have grown until all are decided
+    assert found.decided == pytest.approx(3000, rel=0.1)
+    assert found.decided / found.transactions > 10
+
+
+def test_once_sold_out_orders_are_refused_and_hold_no_row() -> None:
+    # Given a flash sale: one SKU, and stock for a hundred orders
+    load = Load(rate=2000, lines=1, hot=True, stock=100, seconds=1.0)
+    simulation = Simulation(COSTS, Setup(web=2, workers=4), load)
+    found = simulation.run()
+    # Then all are decided, a hundred of them with a unit, and few transactions waited for the row
+    assert found.decided == found.accepted > 1000
+    assert simulation.units == 0
+    assert found.busy["row locks"] < 0.05
 
 
 def test_one_more_worker_does_no_harm_where_workers_are_not_the_limit() -> None:
@@ -214,10 +244,13 @@ def test_few_draws_are_all_different_and_many_find_every_one() -> None:
 
 
 def test_a_forecast_names_what_is_full() -> None:
-    # Given stock rows that every order wants
+    # Given stock rows that every order wants, held for long, and a disk of which there is enough
+    costs = replace(COSTS, held={"transaction": 20e-3}, cpu={
+        **COSTS.cpu, "PostgreSQL": {"transaction": 25e-3, "order": 40e-6},
+    })  # fmt: skip
     scenario = Scenario("hot", Load(skus=100_000, hot=True))
     # When four processes of each are predicted
-    found = forecast(COSTS, scenario, 4)
+    found = forecast(costs, scenario, 4, 4)
     # Then it is the rows that limit, and the time at half of that is a small one
     assert found.limit == "row locks"
     assert 0 < found.p50_ms < 500
