@@ -236,6 +236,18 @@ def test_the_connections_are_those_that_the_page_adds_up(rendered: list[Object])
     assert f"`max_connections` is {postgres['max_connections']}" in page
 
 
+def test_there_are_no_more_workers_than_transactions_at_once(rendered: list[Object]) -> None:
+    deployed = Deployed(rendered)
+    given = parse({**SECRETS, **deployed.settings})
+    most = deployed["ScaledObject holdfast-worker"]["spec"]["maxReplicaCount"]
+    (by_cpu,) = yaml.safe_load_all(
+        (MANIFESTS / "components" / "hpa-workers" / "hpa.yaml").read_text()
+    )
+
+    # Each makes one at a time: another worker would only wait.
+    assert most == by_cpu["spec"]["maxReplicas"] == given.transactions_at_once
+
+
 def test_no_worker_scales_by_the_number_of_messages(rendered: list[Object]) -> None:
     scaled = json.dumps([each for each in rendered if each["kind"] in AUTOSCALERS])
 
