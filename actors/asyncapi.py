@@ -6,9 +6,11 @@ from actors.commands import (
     LANES,
     MESSAGE_BYTES_MAX,
     MESSAGE_COMMANDS_MAX,
+    PLACE_BEHIND,
     QUEUES,
     ROUTES,
     Command,
+    PlaceOrder,
     Route,
 )
 from actors.envelope import Envelope
@@ -28,6 +30,11 @@ delivered more than once: a command takes effect once, by its id."""
 LANE: Final = """ It has a single active consumer (x-single-active-consumer), and its messages \
 are decided in order."""
 
+#: By name: what a message carries, where it goes, and who sends it.
+_MESSAGES: Final[dict[str, tuple[type[Command], Route, str]]] = {
+    **{route.kind: (kind, route, "The front door") for kind, route in ROUTES.items()},
+    "place_order_behind": (PlaceOrder, PLACE_BEHIND, ROUTES[PlaceOrder].actor),
+}
 _VERSION: Final = {"bindingVersion": "0.3.0"}
 _ID: Final = "01995f3a-7c41-8b2e-9d05-4f1e6a7b8c9d"
 _ORIGIN: Final = {"key_id": "k-17", "name": "Olga", "address": "192.0.2.17"}
@@ -53,14 +60,14 @@ _EXAMPLES: Final[dict[str, Schema]] = {
 def document() -> Schema:
     """The whole document, ready to be encoded."""
     operations = {}
-    for route in ROUTES.values():
+    for name, (_, route, sender) in _MESSAGES.items():
         channel = f"#/channels/{_channel_name(route.queue)}"
         parts = {
             "channel": {"$ref": channel},
-            "messages": [{"$ref": f"{channel}/messages/{route.kind}"}],
+            "messages": [{"$ref": f"{channel}/messages/{name}"}],
         }
         operations[f"send_{route.actor}"] = {
-            "action": "send", **parts, "summary": "The front door publishes it.",
+            "action": "send", **parts, "summary": f"{sender} publishes it.",
             "bindings": {"amqp": {"deliveryMode": 2, "mandatory": True, **_VERSION}},
         }  # fmt: skip
         operations[f"receive_{route.actor}"] = {
@@ -73,7 +80,9 @@ def document() -> Schema:
         "channels": {_channel_name(queue): _channel(queue) for queue in QUEUES},
         "operations": operations,
         "components": {
-            "messages": {route.kind: _message(kind, route) for kind, route in ROUTES.items()},
+            "messages": {
+                name: _message(name, kind, route) for name, (kind, route, _) in _MESSAGES.items()
+            },
             "schemas": _schemas(),
         },
     }
@@ -84,20 +93,20 @@ def _channel_name(queue: str) -> str:
 
 
 def _channel(queue: str) -> Schema:
-    kinds = [route.kind for route in ROUTES.values() if route.queue == queue]
+    names = [name for name, (_, route, _) in _MESSAGES.items() if route.queue == queue]
     form = {"durable": True, "exclusive": False, "autoDelete": False}
     return {
         "address": queue,
         "description": f"A quorum queue. {queue}.DQ has what waits for another try, "
         f"{queue}.XQ what was given up.{LANE if queue in LANES else ''}",
-        "messages": {kind: {"$ref": f"#/components/messages/{kind}"} for kind in kinds},
+        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in names},
         "bindings": {"amqp": {"is": "queue", "queue": {"name": queue, **form}, **_VERSION}},
     }
 
 
-def _message(kind: type[Command], route: Route) -> Schema:
+def _message(name: str, kind: type[Command], route: Route) -> Schema:
     return {
-        "name": route.kind,
+        "name": name,
         "title": kind.__name__,
         "summary": (kind.__doc__ or "").partition("\n")[0],
         "description": "On the wire its JSON stands behind a line with its signature, "

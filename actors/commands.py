@@ -241,7 +241,9 @@ ROUTES: Final[dict[type[Command], Route]] = {
     AdjustStock: Route("adjust_stock", "adjust_stock", "holdfast.skus", ordered=True),
     Operate: Route("operate", "operate", "holdfast.operations"),
 }
-ROUTES_BY_ACTOR: Final = {route.actor: route for route in ROUTES.values()}
+#: Orders that would be refused before their products are set up, behind the changes of SKUs.
+PLACE_BEHIND: Final = Route("place_order", "place_behind", "holdfast.skus", ordered=True)
+ROUTES_BY_ACTOR: Final = {route.actor: route for route in (*ROUTES.values(), PLACE_BEHIND)}
 
 
 def _actors_by_queue() -> dict[str, tuple[str, ...]]:

@@ -1,6 +1,7 @@
 """The actor that decides new orders: claim, read, decide, write, and take the stock last."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Final
 
 import dramatiq
@@ -8,7 +9,7 @@ import msgspec
 import peewee
 
 from actors.broker import broker
-from actors.commands import ROUTES, PlaceOrder, decode
+from actors.commands import PLACE_BEHIND, ROUTES, PlaceOrder, decode, encode, join
 from actors.group_commit import GroupCommit, Take
 from actors.stats import recorder
 from config import settings
@@ -18,6 +19,7 @@ from models.queries.inbox import Claim, Received
 from models.queries.orders import LineRow, OrderRow
 from models.queries.stock import Movement
 from models.rules.allocation import Allocation, Decision, Demand, Level, allocate
+from models.rules.behind import orders_behind
 from models.rules.order_status import CONFIRMED, REJECTED
 
 
@@ -28,28 +30,53 @@ from models.rules.order_status import CONFIRMED, REJECTED
     rate_limit=settings().orders_rate_limit,
 )
 def place_orders(commands: msgspec.Raw) -> None:
-    """Decide new orders: stock for all their lines, or none."""
-    _placing.submit(decode(PlaceOrder, commands))
+    """Decide new orders: stock for all their lines, or none.
+
+    What would be refused before its products are set up is left to `place_behind`.
+    """
+    placed = decode(PlaceOrder, commands)
+    left = _placing.submit(placed)
+    if behind := [encode(order) for order in placed if order.id in left]:
+        # Confirmed, or else this message is tried again; the inbox knows what is decided.
+        broker.enqueue(place_behind.message(commands=join(behind)))
 
 
+@dramatiq.actor(actor_name=PLACE_BEHIND.actor, queue_name=PLACE_BEHIND.queue, broker=broker)
+def place_behind(commands: msgspec.Raw) -> None:
+    """Decide new orders for good, behind all changes of SKUs that were accepted before them."""
+    _place_behind(decode(PlaceOrder, commands))
+
+
+Read = Callable[[Iterable[str]], Mapping[str, Level]]
 #: How a transaction reads the stock, attempt after attempt. Somebody may take it between the read
 #: and the commit; the CHECK finds out. Whoever holds the rows before deciding always gets through.
-ATTEMPTS: Final = (stock.read_levels, stock.read_levels, stock.lock_levels)
+ATTEMPTS: Final[tuple[Read, ...]] = (stock.read_levels, stock.read_levels, stock.lock_levels)
+#: Says which orders are left undecided, by levels, decisions and when they were accepted.
+LeftOut = Callable[[Mapping[str, Level], Sequence[Decision], Mapping[str, datetime]], set[str]]
 
 
-def _place(take: Take[PlaceOrder]) -> None:
+def _place(take: Take[PlaceOrder]) -> set[str]:
+    """Returns the ids of the orders that are left to `place_behind`."""
+    return _decide(take, orders_behind)
+
+
+def _place_behind(commands: Sequence[PlaceOrder]) -> None:
+    _decide(lambda: commands, lambda *_: set())
+
+
+def _decide(take: Take[PlaceOrder], left_out: LeftOut) -> set[str]:
     *optimistic, locked = ATTEMPTS
     for read in optimistic:
         try:
-            return _place_by(read, take)
+            return _decide_by(read, take, left_out)
         except peewee.IntegrityError as error:
             if not stock.is_short(error):
                 raise
         recorder.redone(ROUTES[PlaceOrder].actor)
-    return _place_by(locked, take)
+    return _decide_by(locked, take, left_out)
 
 
-def _place_by(read: Callable[[Iterable[str]], Mapping[str, Level]], take: Take[PlaceOrder]) -> None:
+def _decide_by(read: Read, take: Take[PlaceOrder], left_out: LeftOut) -> set[str]:
     """Decide by levels that may change until the commit, which is then refused as a whole.
 
     Rows of stock come last: they are locked, changed and committed by one message to the server.
@@ -61,6 +88,10 @@ def _place_by(read: Callable[[Iterable[str]], Mapping[str, Level]], take: Take[P
         levels = read(line.sku for c in mine for line in c.lines)
         demands = [Demand(c.id, [(line.sku, line.quantity) for line in c.lines]) for c in mine]
         decisions = allocate(levels, demands)
+        left = left_out(levels, decisions, {id_: claim.at for id_, claim in claims.items()})
+        given_back = {id_: claims.pop(id_) for id_ in left}
+        mine = inbox.claimed(mine, claims)
+        decisions = [decision for decision in decisions if decision.order_id not in left]
         reached = orders.forget_failed({id_: c.at for id_, c in claims.items() if c.again})
         rows = [
             _order_row(command, claims[command.id], decision, levels, reached.get(command.id, 0))
@@ -70,9 +101,12 @@ def _place_by(read: Callable[[Iterable[str]], Mapping[str, Level]], take: Take[P
         work.commit(
             *orders.insertions(rows),
             *inbox.refusals_written(refused),
+            *inbox.unclaimed(given_back),
             *stock.changes(_allocations(decisions, levels)),
         )
+    # Whichever actor decided them: the figures of orders are in one place.
     recorder.decided(ROUTES[PlaceOrder].actor, commands, mine, len(refused))
+    return left
 
 
 def _claim(

@@ -40,7 +40,7 @@ from actors.situation import (
 from config import Settings
 from models.host_clock import host_clock
 from models.queries.facts import DROPPED, ORDERS, Facts
-from models.rules.formatting import ago, duration, percent, plural
+from models.rules.formatting import ago, duration, enumerated, percent, plural
 from models.rules.rejections import Rejections, is_spike
 
 #: Waiting for longer is worth a word, and for much longer it is wrong.
@@ -145,7 +145,7 @@ def _stuck(seen: Situation, _given: Settings) -> Iterator[Reason]:
     if not stuck:
         return
     idle = all(queue.is_quiet(seen.at) for queue in known)
-    what = "Nothing is" if idle else f"Nothing of {_and(_actors(stuck))} is"
+    what = "Nothing is" if idle else f"Nothing of {enumerated(_actors(stuck))} is"
     waiting = plural(sum(queue.waiting for queue in stuck), "message waits", "messages wait")
     why = _why_stuck(stuck, seen.facts)
     address = "/dashboard/workers" if not seen.facts.alive() else ACTORS
@@ -192,7 +192,7 @@ def _dead(seen: Situation, _given: Settings) -> Iterator[Reason]:
     dead = {name: state.dead for name, state in (seen.queues or {}).items() if state.dead}
     if dead:
         count = plural(sum(dead.values()), "dead letter has", "dead letters have")
-        where = _and([f"{name}.XQ" for name in sorted(dead)])
+        where = enumerated([f"{name}.XQ" for name in sorted(dead)])
         text = f"{count} no record, in {where}: their commands are not decided"
         yield Reason("bad", text, QUEUES, runbook="HoldfastDeadLetters")
 
@@ -289,7 +289,7 @@ def _rejections(seen: Situation, _given: Settings) -> Iterator[Reason]:
         for one in short
     ]  # fmt: skip
     if short:
-        text += ", most for " + _and([one.sku for one in short])
+        text += ", most for " + enumerated([one.sku for one in short])
     yield Reason("warn", text, "/dashboard/orders?status=rejected", links)
 
 
@@ -354,11 +354,6 @@ def _clock_is_silent(facts: Facts) -> bool:
 def _running_long(facts: Facts) -> bool:
     first = min((worker.started_at for worker in facts.workers), default=facts.at)
     return facts.at - first > CLOCK_LATE
-
-
-def _and(names: Sequence[str]) -> str:
-    """A, B and C."""
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else ""
 
 
 #: In the order of the headline.

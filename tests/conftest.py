@@ -236,6 +236,7 @@ class System:
         commands = {
             "web": ["python", "-m", "web"],
             "worker": ["python", "-m", "actors", *self._worker],
+            "worker-2": ["python", "-m", "actors", *self._worker],
             "clock": ["python", "-m", "holdfast", "clock"],
         }
         for name in which or ("web", "worker"):

@@ -9,7 +9,6 @@ Of months that are no longer kept there are the commands, and the opening balanc
 was placed then is not looked at, whatever happened to it later.
 """
 
-from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from models.queries.retention import KEPT_FROM
@@ -21,14 +20,15 @@ PENDING_MINUTES: Final = 5
 #: Of the 30 samples that the clock takes in that time.
 SAMPLES_MIN: Final = 20
 
-#: Where the commands of each kind wait; actors/commands.py says the same.
-QUEUES: Final[Mapping[str, str]] = {
-    "place_order": "holdfast.orders",
-    "move_order": "holdfast.transitions",
-    "put_product": "holdfast.skus",
-    "adjust_stock": "holdfast.skus",
-    "operate": "holdfast.operations",
-}
+#: Where the commands of each kind may wait; actors/commands.py says the same.
+QUEUES: Final = (
+    ("place_order", "holdfast.orders"),
+    ("move_order", "holdfast.transitions"),
+    ("put_product", "holdfast.skus"),
+    ("adjust_stock", "holdfast.skus"),
+    ("operate", "holdfast.operations"),
+    ("place_order", "holdfast.skus"),
+)
 
 
 class Check(NamedTuple):
@@ -245,12 +245,13 @@ WITH waiting AS (
     GROUP BY queue
     HAVING count(*) >= {SAMPLES_MIN} AND max(ready + delayed + unacked) = 0
 )
-SELECT w.id AS command_id, w.kind, w.since, empty.queue
+SELECT w.id AS command_id, w.kind, w.since,
+       string_agg(route.queue, ' and ' ORDER BY route.queue) AS queue
 FROM waiting AS w
-JOIN (VALUES {", ".join(str(route) for route in QUEUES.items())}) AS route (kind, queue)
-    USING (kind)
-JOIN empty USING (queue)
+JOIN (VALUES {", ".join(str(route) for route in QUEUES)}) AS route (kind, queue) USING (kind)
+LEFT JOIN empty ON empty.queue = route.queue
 WHERE w.since < now() - interval '{PENDING_MINUTES} minutes'
+GROUP BY w.id, w.kind, w.since HAVING count(empty.queue) = count(*)
 """
 
 ORDER = "order:{order_id}"
@@ -336,7 +337,7 @@ CHECKS: Final = (
     Check(
         "pending", "pending commands and their messages",
         "a pending command has a message", PENDING,
-        "Command {command_id}: {kind} is pending since {since}, and {queue} has been empty for "
+        "Command {command_id}: {kind} is pending since {since}, with nothing in {queue} for "
         f"{PENDING_MINUTES} minutes. Find its dead letter: holdfast failures list --state all "
         "--subject command:{command_id}", COMMAND,
     ),

@@ -80,6 +80,11 @@ SELECT granted.slots, claimed.*
 FROM (SELECT count(*) AS slots FROM slot) AS granted LEFT JOIN claimed ON true
 """
 
+UNCLAIM = """
+WITH gone AS (DELETE FROM commands WHERE id = ANY (%s::uuid[]))
+UPDATE commands SET status = 'pending' WHERE id = ANY (%s::uuid[])
+"""
+
 RECORD_REFUSALS = """
 UPDATE commands SET status = 'rejected', problem = given.problem::jsonb
 FROM unnest(%s::uuid[], %s::text[]) AS given (id, problem)
@@ -147,6 +152,15 @@ def _claim_params(kind: str, received: Iterable[Received]) -> tuple[str, ...]:
         text_array([command.target for command in unique.values()]),
         array([known_time(command.at).isoformat() for command in unique.values()]),
     )
+
+
+def unclaimed(claims: Mapping[str, Claim]) -> list[Statement]:
+    """Give back claims of this transaction, by id: another message will decide these commands."""
+    if not claims:
+        return []
+    new = [id_ for id_, claim in claims.items() if not claim.again]
+    again = [id_ for id_, claim in claims.items() if claim.again]
+    return [Statement(UNCLAIM, (array(new), array(again)))]
 
 
 def claimed(commands: Sequence[Identified], claims: Mapping[str, object]) -> list[Identified]:

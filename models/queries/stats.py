@@ -58,8 +58,10 @@ WHERE resolution_s = {FINEST_S} AND at > now() - %s * interval '1 s'
 ORDER BY actor
 """
 
+# What is decided behind other changes counts with all orders, for `place_orders`.
 SIGNS = f"""
-SELECT actor, max(at) FILTER (WHERE decided > 0) + interval '{FINEST_S} s', sum(limited)::bigint
+SELECT actor, max(at) FILTER (WHERE decided > 0 OR handled > 0) + interval '{FINEST_S} s',
+       sum(limited)::bigint
 FROM actor_stats
 WHERE resolution_s = {FINEST_S} AND at > now() - interval '{SIGNS_S} s'
 GROUP BY actor
@@ -91,8 +93,8 @@ class Counted:
 
 
 class Signs(NamedTuple):
-    """What an actor did lately. decided_at: not long after its last decision, None without one;
-    limited: how often a limit sent it to wait."""
+    """What an actor did lately. decided_at: not long after it decided something, or was done with a
+    message, None where it did neither; limited: how often a limit sent it to wait."""
 
     decided_at: datetime | None
     limited: int

@@ -21,7 +21,7 @@ from models.rules.replacement import Replacement
 DEFAULT_LOCATION = "main"
 
 READ_LEVELS = """
-SELECT s.sku, s.location, s.on_hand, s.allocated, p.unit_price, p.currency
+SELECT s.sku, s.location, s.on_hand, s.allocated, p.unit_price, p.currency, p.accepted_at
 FROM stock AS s JOIN products AS p USING (sku)
 WHERE s.sku = ANY (%s::text[]) AND s.location = %s
 """

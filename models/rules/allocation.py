@@ -4,6 +4,7 @@ All lines of an order or none, in arrival order, lines of the same SKU summed fi
 """
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import NamedTuple
 
 from models.rules.refusals import (
@@ -19,7 +20,8 @@ from models.rules.refusals import (
 class Level(NamedTuple):
     """The stock of one SKU at one location, with the price an order placed now would pay.
 
-    on_hand, allocated: units, 0 <= allocated <= on_hand; unit_price: minor units of currency.
+    on_hand, allocated: units, 0 <= allocated <= on_hand; unit_price: minor units of currency;
+    put_at: when the product's latest PUT was accepted, None where that is not known.
     """
 
     sku: str
@@ -28,6 +30,7 @@ class Level(NamedTuple):
     allocated: int
     unit_price: int
     currency: str
+    put_at: datetime | None = None
 
     @property
     def available(self) -> int:

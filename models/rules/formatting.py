@@ -1,6 +1,7 @@
 """Figures in words: short, of steady width, the same on pages and in a terminal."""
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -64,3 +65,8 @@ def first_line(text: str) -> str:
 def plural(count: int, one: str, many: str = "") -> str:
     """1 queue, 2 queues."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def enumerated(names: Sequence[str]) -> str:
+    """A, B and C."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else ""

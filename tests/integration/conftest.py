@@ -11,6 +11,7 @@ import pytest
 import actors.broker
 import actors.operations
 import actors.orders
+import actors.placing
 from deploy.local.servers import RabbitMQ
 from models import database as db
 from models.tables import TABLES
@@ -42,6 +43,8 @@ def workshop(
     shop = Workshop(rabbitmq)
     # A move that waits is published by the worker that found it early.
     monkeypatch.setattr(actors.orders, "broker", shop.broker)
+    # And an order that waits behind its products.
+    monkeypatch.setattr(actors.placing, "broker", shop.broker)
     monkeypatch.setattr(actors.operations, "broker", shop.broker)
     yield shop
     shop.close()

@@ -22,7 +22,7 @@ from actors import inventory, orders
 from actors.commands import AdjustStock, MoveOrder, PlaceOrder, PutProduct, encode, join
 from actors.inventory import adjust_stock, put_products
 from actors.orders import WAITS_MAX, move_orders
-from actors.placing import place_orders
+from actors.placing import place_behind, place_orders
 from deploy.local.servers import RabbitMQ
 from models.database import discard_connection
 from tests.integration.workshop import (
@@ -173,7 +173,8 @@ class Books(RuleBasedStateMachine):
     def place(self, wanted: list[list[tuple[str, int]]]) -> None:
         placed = [order(*((self.prefix + sku, n) for sku, n in lines)) for lines in wanted]
         self.order_ids += [each.id for each in placed]
-        self.send(place_orders, placed)
+        # For good, whenever its products were put.
+        self.send(place_behind, placed)
 
     @rule(wanted=st.lists(
         st.tuples(

@@ -7,7 +7,7 @@ import pytest
 from actors.commands import AdjustStock, MoveOrder, Origin
 from actors.inventory import adjust_stock, put_products
 from actors.orders import move_orders
-from actors.placing import place_orders
+from actors.placing import place_behind, place_orders
 from models import database as db
 from models.queries import lookup
 from tests.integration.workshop import (
@@ -70,7 +70,7 @@ def test_the_movements_of_an_order_are_its_own_and_no_others() -> None:
 
 def test_an_order_that_did_nothing_to_stock_has_no_movements() -> None:
     rejected = order(("A", 1))
-    apply(place_orders, rejected)
+    apply(place_behind, rejected)
 
     assert lookup.movements_of(rejected.id) == []
     assert lookup.movements_of(new_id()) == []

@@ -415,7 +415,7 @@ def test_with_all_slots_taken_a_transaction_waits_for_one_and_takes_what_came_me
     waiting = [order(("A", 1))]
     first, frozen = holding(1), holding(0)
     monkeypatch.setattr(slots, "randrange", lambda _slots: 0)
-    deciding = in_another_thread(lambda: placing._place(lambda: waiting))()
+    deciding = in_another_thread(lambda: place(waiting))()
     try:
         eventually(lambda: rows(WAITING_FOR_SLOTS) == [(1,)])
         assert outcomes(waiting) == [None]

@@ -53,6 +53,7 @@ def refusing(table: str, when: str = "true", sqlstate: str = "P0001") -> Iterato
 
 
 def cursed() -> Any:
+    stocked("A", 0)
     return msgspec.structs.replace(order(("A", 1)), customer_id=CURSED)
 
 

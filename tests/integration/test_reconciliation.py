@@ -18,7 +18,7 @@ import pytest
 
 from actors import dead_letters as letters
 from actors import inventory, orders
-from actors.commands import ROUTES, PlaceOrder
+from actors.commands import ROUTES_BY_ACTOR, PlaceOrder
 from actors.inventory import adjust_stock
 from actors.orders import move_orders
 from actors.placing import place_orders
@@ -296,12 +296,14 @@ def put_back_minutes_ago(trade: Trade, minutes: int) -> None:
 
 
 def sampled(waiting: int = 0, samples: int = 29) -> None:
-    """The clock has looked into the queues lately, and once seen so many messages in that one."""
-    db.execute(
-        "INSERT INTO queue_stats (resolution_s, at, queue, ready, delayed, unacked, consumers)"
-        " SELECT 10, now() - n * interval '10 s', 'holdfast.orders', 0,"
-        f" CASE n WHEN 3 THEN {waiting} ELSE 0 END, 0, 1 FROM generate_series(1, {samples}) AS n"
-    )
+    """The clock has looked into the queues lately, and once seen so many messages in one where
+    orders wait."""
+    for queue, count in (("holdfast.orders", 0), ("holdfast.skus", waiting)):
+        db.execute(
+            "INSERT INTO queue_stats (resolution_s, at, queue, ready, delayed, unacked, consumers)"
+            f" SELECT 10, now() - n * interval '10 s', '{queue}', 0,"
+            f" CASE n WHEN 3 THEN {count} ELSE 0 END, 0, 1 FROM generate_series(1, {samples}) AS n"
+        )
 
 
 def test_a_pending_command_without_a_message_is_found(trade: Trade) -> None:
@@ -313,7 +315,7 @@ def test_a_pending_command_without_a_message_is_found(trade: Trade) -> None:
     assert difference.line.startswith(
         f"Command {trade.pending.id}: place_order is pending since 20"
     )
-    assert "holdfast.orders has been empty for 5 minutes" in difference.line
+    assert "nothing in holdfast.orders and holdfast.skus for 5 minutes" in difference.line
     assert f"--subject command:{trade.pending.id}" in difference.line
 
 
@@ -339,7 +341,7 @@ def test_of_queues_that_nobody_looked_into_nothing_is_said(trade: Trade) -> None
 
 
 def test_the_checks_know_where_each_kind_of_command_waits() -> None:
-    assert {route.kind: route.queue for route in ROUTES.values()} == checks.QUEUES
+    assert [(route.kind, route.queue) for route in ROUTES_BY_ACTOR.values()] == list(checks.QUEUES)
 
 
 # --- one snapshot ---

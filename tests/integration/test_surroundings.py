@@ -218,7 +218,7 @@ def test_an_order_waits_for_a_month_that_can_not_be_made(
     monkeypatch.setattr("actors.retries.RETRIES_MAX", 0)
     in_the_way = f"orders_{without_this_month}"
     db.execute(f"CREATE TABLE {in_the_way} ()")
-    apply(put_products, product("A"))
+    stocked("A", 0)
     placed = order(("A", 1))
     workshop.broker.enqueue(for_actor(place_orders, placed))
     workshop.start(place_orders.queue_name)

@@ -39,6 +39,7 @@ def test_an_order_whose_attempts_fail_is_listed_until_it_is_decided(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stocked("A", 5)
+    stocked("B", 0)
     # Given an order whose first attempts fail
     attempts = with_bug(monkeypatch, times=3)
     failing, other = placed_by("Zoë", ("A", 2), ("B", 1)), placed_by("Ada", ("A", 1))

@@ -33,13 +33,14 @@ from actors.commands import (
 from actors.inventory import adjust_stock, put_products
 from actors.operations import operate
 from actors.orders import move_orders
-from actors.placing import place_orders
+from actors.placing import place_behind, place_orders
 from config import settings
 from deploy.local.servers import RabbitMQ
 from models.database import fetch, reading
+from models.rules.behind import SETTING_UP
 from tests.conftest import eventually
 
-OURS = (place_orders, move_orders, put_products, adjust_stock, operate)
+OURS = (place_orders, place_behind, move_orders, put_products, adjust_stock, operate)
 OPERATOR = Origin("key-1", "Ada", "127.0.0.1", "pytest")
 
 
@@ -228,13 +229,13 @@ def apply(actor: Any, *commands: Command) -> None:
 
 
 def place(orders: Sequence[PlaceOrder]) -> None:
-    """Decide new orders in a transaction of this thread's own, with no other commands in it."""
-    placing._place(lambda: orders)
+    """Decide new orders for good, in a transaction of this thread's own and of nothing else."""
+    placing._place_behind(orders)
 
 
 def stocked(sku: str, units: int) -> None:
-    """A product with so many units on hand."""
-    apply(put_products, product(sku))
+    """A product with so many units on hand, for so long that nothing of it is on its way."""
+    apply(put_products, msgspec.structs.replace(product(sku), at=now() - 2 * SETTING_UP))
     if units:
         apply(adjust_stock, adjustment(sku, units))
 

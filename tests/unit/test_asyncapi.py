@@ -9,7 +9,7 @@ from dramatiq.message import Message
 from jsonschema import Draft202012Validator
 
 from actors import asyncapi
-from actors.commands import LANES, QUEUES, ROUTES, decode
+from actors.commands import LANES, QUEUES, ROUTES, ROUTES_BY_ACTOR, decode
 from actors.envelope import EnvelopeEncoder
 from deploy.documents import ASYNCAPI, messages
 from models.rules.signing import content_of
@@ -33,13 +33,17 @@ def test_what_is_kept_is_current() -> None:
 def test_it_has_each_queue_with_who_sends_and_who_receives() -> None:
     channels = DOCUMENT["channels"]
     assert [channel["address"] for channel in channels.values()] == list(QUEUES)
-    for route in ROUTES.values():
+    for route in ROUTES_BY_ACTOR.values():
         for action in ("send", "receive"):
             operation = DOCUMENT["operations"][f"{action}_{route.actor}"]
             name = operation["channel"]["$ref"].removeprefix("#/channels/")
             assert channels[name]["address"] == route.queue
-            assert operation["messages"] == [{"$ref": f"#/channels/{name}/messages/{route.kind}"}]
-            assert route.kind in channels[name]["messages"]
+            (message,) = operation["messages"]
+            path, _, of_channel = message["$ref"].rpartition("/")
+            assert path == f"#/channels/{name}/messages"
+            content = DOCUMENT["components"]["messages"][of_channel]["payload"]["allOf"][1]
+            assert content["properties"]["actor_name"] == {"const": route.actor}
+            assert of_channel in channels[name]["messages"]
 
 
 def test_it_says_which_queues_are_decided_in_order() -> None:

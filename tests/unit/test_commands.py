@@ -14,6 +14,7 @@ from actors.commands import (
     DELTA_MAX,
     LANES,
     LINES_MAX,
+    PLACE_BEHIND,
     QUANTITY_MAX,
     ROUTES,
     ROUTES_BY_ACTOR,
@@ -191,7 +192,7 @@ def test_each_kind_of_command_has_an_actor_of_its_own() -> None:
     for names in zip(*((route.kind, route.actor) for route in routes), strict=True):
         assert len(set(names)) == len(routes)
     assert {actor: route.actor for actor, route in ROUTES_BY_ACTOR.items()} == {
-        route.actor: route.actor for route in routes
+        route.actor: route.actor for route in [*routes, PLACE_BEHIND]
     }
 
 
@@ -199,7 +200,7 @@ def test_what_changes_a_sku_goes_through_one_lane_and_moves_through_another() ->
     assert ACTORS_BY_QUEUE == {
         "holdfast.orders": ("place_orders",),
         "holdfast.transitions": ("move_orders",),
-        "holdfast.skus": ("put_products", "adjust_stock"),
+        "holdfast.skus": ("put_products", "adjust_stock", "place_behind"),
         "holdfast.operations": ("operate",),
     }
     assert set(LANES) == {"holdfast.transitions", "holdfast.skus"}
@@ -208,7 +209,7 @@ def test_what_changes_a_sku_goes_through_one_lane_and_moves_through_another() ->
 
 
 def test_the_actors_are_where_the_front_door_sends_to() -> None:
-    for route in ROUTES.values():
+    for route in ROUTES_BY_ACTOR.values():
         assert broker.get_actor(route.actor).queue_name == route.queue
 
 

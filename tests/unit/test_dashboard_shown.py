@@ -60,13 +60,13 @@ def test_the_page_of_a_limit_that_is_unknown_says_so_and_offers_both_ways() -> N
 
     assert "What is in force is unknown" in page
     assert "Back to the settings" in page
-    assert "adjust_stock waits behind it, in the same queue" in page
+    assert "adjust_stock and place_behind wait behind it, in the same queue" in page
 
 
 @pytest.mark.parametrize(
     ("queue", "said"),
     [
-        ("holdfast.skus", "so put_products and adjust_stock stop together"),
+        ("holdfast.skus", "so put_products, adjust_stock and place_behind stop together"),
         ("holdfast.orders", "Workers take nothing more from it;"),
     ],
 )

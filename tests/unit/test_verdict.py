@@ -306,8 +306,8 @@ def test_messages_of_a_lane_are_counted_once_though_two_actors_share_it() -> Non
     stuck = a_snapshot(lane(ready=3, oldest_s=20), signs=signs(1))
 
     assert texts(stuck) == [
-        "Nothing of put_products and adjust_stock is being decided: 3 messages wait and the oldest "
-        "has waited 20 s"
+        "Nothing of put_products, adjust_stock and place_behind is being decided: 3 messages wait "
+        "and the oldest has waited 20 s"
     ]
     assert texts(a_snapshot(lane(ready=3, consumers=0))) == [
         "1 queue has no consumer, and 3 messages wait"

@@ -7,7 +7,16 @@ from typing import Any, Final
 import msgspec
 
 from models.rules.currencies import format_amount
-from models.rules.formatting import NOTHING, ago, duration, first_line, number, percent, plural
+from models.rules.formatting import (
+    NOTHING,
+    ago,
+    duration,
+    enumerated,
+    first_line,
+    number,
+    percent,
+    plural,
+)
 
 #: Rarer than this per second, "0.0 /s" would be all there is to say.
 RARE: Final = 0.1
@@ -106,5 +115,5 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "number": number, "rate": rate, "per": per, "duration": duration, "ago": ago, "exact": exact,
     "to_the_second": to_the_second, "iso": iso, "size": size, "percent": percent, "plural": plural,
     "pretty": pretty, "points": points, "money": money, "refusal": refusal,
-    "first_line": first_line,
+    "first_line": first_line, "enumerated": enumerated,
 }  # fmt: skip
