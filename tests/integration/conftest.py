@@ -8,7 +8,7 @@ from typing import Any
 import dramatiq.worker
 import pytest
 
-import actors.broker
+import actors.consumer
 import actors.operations
 import actors.orders
 import actors.placing
@@ -39,7 +39,7 @@ def workshop(
     # As in production, only sooner.
     monkeypatch.setattr(dramatiq.worker, "CONSUMER_RESTART_DELAY_SECS", 0.1)
     monkeypatch.setattr(dramatiq.worker, "POST_PROCESS_MESSAGE_RETRY_DELAY_SECS", 0.1)
-    monkeypatch.setattr(actors.broker, "PUT_BACK_PAUSE_S", 0.1)
+    monkeypatch.setattr(actors.consumer, "PUT_BACK_PAUSE_S", 0.1)
     shop = Workshop(rabbitmq)
     # A move that waits is published by the worker that found it early.
     monkeypatch.setattr(actors.orders, "broker", shop.broker)

@@ -191,7 +191,7 @@ def test_malformed_messages_stay_while_they_can_not_be_recorded(
     queue = place_orders.queue_name
     workshop.publish(queue, b"not json")
     with monkeypatch.context() as patch:
-        patch.setattr("actors.broker.dead_letters.record_malformed", unwritable)
+        patch.setattr("actors.consumer.dead_letters.record_malformed", unwritable)
         workshop.start(queue)
         eventually(lambda: len(tried) >= 2)
 

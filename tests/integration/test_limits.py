@@ -190,7 +190,7 @@ def test_what_waits_for_a_limit_keeps_no_thread_from_other_actors(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a worker of one thread, which would sleep for long over a fault
-    monkeypatch.setattr("actors.broker.PUT_BACK_PAUSE_S", 600)
+    monkeypatch.setattr("actors.consumer.PUT_BACK_PAUSE_S", 600)
     limited, free = Runs("waits"), Runs("free")
     limited.may_end.set()
     free.may_end.set()

@@ -28,6 +28,7 @@ TRIES_MAX: Final = 3
 #: A safe product is done sooner.
 PATIENCE_S: Final = 15.0
 BROKER: Final = "actors/broker.py"
+CONSUMER: Final = "actors/consumer.py"
 RETRIES: Final = "actors/retries.py"
 INBOX: Final = "models/queries/inbox.py"
 ORDERS: Final = "actors/placing.py"
@@ -103,7 +104,7 @@ REGRESSIONS: Final = (
         "P1 lost",
         [
             Edit(
-                BROKER,
+                CONSUMER,
                 "        if message.consumer is not self:\n            logger",
                 "        if False:\n            logger",
             )
@@ -114,8 +115,8 @@ REGRESSIONS: Final = (
         "rabbitmq-cancel-consumers",
         "A fault saw",
         [
-            Edit(BROKER, "except StopIteration:\n", "except ZeroDivisionError:\n"),
-            Edit(BROKER, "for _ in messages:\n            pass\n", "del messages\n"),
+            Edit(CONSUMER, "except StopIteration:\n", "except ZeroDivisionError:\n"),
+            Edit(CONSUMER, "for _ in messages:\n            pass\n", "del messages\n"),
         ],
     ),
     Regression(
