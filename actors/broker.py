@@ -27,6 +27,7 @@ from actors.crashes import Crashes
 from actors.envelope import EnvelopeEncoder
 from actors.full_queues import MovesOn, Publishing
 from actors.heartbeat import Heartbeat
+from actors.lane import Lane
 from actors.limits import Limits
 from actors.log_context import LogContext
 from actors.mismatch import QueueMismatch, end_process, explain, is_mismatch
@@ -131,6 +132,8 @@ class Broker(RabbitmqBroker):
         self.declare_queue(queue_name)
         self.patience.wait(q_name(queue_name))
         try:
+            if queue_name in LANES:
+                return Lane(self, queue_name, timeout)
             return Consumer(self, queue_name, prefetch, timeout)
         except QueueMismatch as error:
             # Only workers consume.

@@ -13,18 +13,23 @@
 
 Dramatiq publishes a retry from a hook whose errors are swallowed, and then acknowledges. Here a
 message whose retry could not be published, or whose failure not recorded, is put back.
+
+Messages of a lane have to be decided in order: nothing of this takes one from its place. It waits
+there, is split there, and nothing behind it begins: actors/lane.py.
 """
 
 import logging
 import time
 import traceback
+from collections.abc import Sequence
 from typing import Any
+from uuid import NAMESPACE_OID, uuid5
 
 import peewee
 import pika.exceptions
 from dramatiq.common import compute_backoff, current_millis
 from dramatiq.errors import BrokerConnectionError
-from dramatiq.message import Message, generate_unique_id
+from dramatiq.message import Message
 from dramatiq.middleware import Retries as DramatiqRetries
 
 from actors import commands, dead_letters, undecided
@@ -92,7 +97,7 @@ class Retries(DramatiqRetries):
         if isinstance(exception, NotAlone):
             # It has waited long enough; another process may have room.
             logger.warning("Message %s goes back to its queue: %s.", message.message_id, exception)
-            message.put_back = message.at_once = True
+            message.put_back = message.at_once = message.passes_turn = True
             _came_to_nothing(message, exception)
             return
         if lost_connection(exception):
@@ -133,9 +138,7 @@ class Retries(DramatiqRetries):
             logger.warning(
                 "Message %s failed and is split into %d.", message.message_id, len(singles)
             )
-            for single in singles:
-                # By way of the delay queue: a full queue may refuse new orders, never these.
-                broker.enqueue(single, delay=0)
+            _replace(broker, message, singles)
             put_backs.forget(message.message_id)
             return
         if passes:
@@ -143,7 +146,10 @@ class Retries(DramatiqRetries):
         elif message.options.pop("passing", False):
             # What it went through before was no fault of its own.
             message.options["retries"] = 0
-        super().after_process_message(broker, message, result=result, exception=exception)
+        if message.in_order:
+            _retry_in_place(message, exception)
+        else:
+            super().after_process_message(broker, message, result=result, exception=exception)
         if not message.failed:
             _came_to_nothing(message, exception)
             return
@@ -166,14 +172,39 @@ class Retries(DramatiqRetries):
         """Try it again, and then the record, by way of the delay queue.
 
         Put back, it would be the first of its queue: a few of its kind would keep every thread,
-        and nothing behind them would have its turn.
+        and nothing behind them would have its turn. In a lane, nothing may.
         """
         logger.error("The failure of message %s can't be recorded: %s",
                      message.message_id, undecided.error_line(error))  # fmt: skip
         failed_ms = current_millis() - message.options["first_failed_at"]
-        broker.enqueue(message, delay=min(max(failed_ms // 2, RECORD_MIN_MS), BACKOFF_MAX_MS))
+        delay_ms = min(max(failed_ms // 2, RECORD_MIN_MS), BACKOFF_MAX_MS)
+        if message.in_order:
+            message.retry_after_s = delay_ms / 1000
+        else:
+            broker.enqueue(message, delay=delay_ms)
         message.failed = False
         _came_to_nothing(message, error)
+
+
+def _retry_in_place(message: Any, exception: BaseException) -> None:
+    """What Dramatiq's retries do, but that the message stays where it is."""
+    retries = message.options.get("retries", 0)
+    message.options["retries"] = retries + 1
+    message.options["requeue_timestamp"] = current_millis()
+    if not _worth_a_retry(retries, exception):
+        message.fail()
+        return
+    _, delay_ms = compute_backoff(retries, factor=BACKOFF_MIN_MS, max_backoff=BACKOFF_MAX_MS)
+    message.retry_after_s = delay_ms / 1000
+
+
+def _replace(broker: Any, message: Any, singles: Sequence[Message[Any]]) -> None:
+    if message.in_order:
+        message.singles = singles
+        return
+    for single in singles:
+        # By way of the delay queue: a full queue may refuse new orders, never these.
+        broker.enqueue(single, delay=0)
 
 
 def _with_its_month(exception: BaseException) -> BaseException:
@@ -200,7 +231,11 @@ def _came_to_nothing(message: Any, error: BaseException) -> None:
 
 
 def _singles(message: Any) -> list[Message[Any]]:
-    """One message per command, for a batch of several that can be read."""
+    """One message per command, for a batch of several that can be read.
+
+    Their ids are the same whenever it is split: with one that kills its process, the batch of a
+    lane comes again, and what is known of its commands must still hold.
+    """
     try:
         batch = commands.split(message.kwargs["commands"])
     except (KeyError, ValueError, RecursionError):
@@ -209,9 +244,9 @@ def _singles(message: Any) -> list[Message[Any]]:
         return []
     return [
         message.copy(
-            message_id=generate_unique_id(),
+            message_id=str(uuid5(NAMESPACE_OID, f"{message.message_id}/{number}")),
             options={"retries": 0},
             kwargs={**message.kwargs, "commands": commands.join([bytes(command)])},
         )
-        for command in batch
+        for number, command in enumerate(batch)
     ]
