@@ -6,12 +6,11 @@ from datetime import datetime
 import dramatiq
 import msgspec
 
-from actors import audit
+from actors import ahead, audit
 from actors.broker import broker
-from actors.commands import ON_HAND_MAX, ROUTES, AdjustStock, PutProduct, decode
-from actors.group_commit import GroupCommit, all_at_once
+from actors.commands import ON_HAND_MAX, ROUTES, AdjustStock, PutProduct
+from actors.lane import PRIORITY
 from actors.stats import recorder
-from config import settings
 from models.database import transaction
 from models.queries import inbox, stock
 from models.queries.inbox import Received
@@ -21,19 +20,25 @@ from models.rules.replacement import Replacement, supersede
 
 
 @dramatiq.actor(
-    actor_name=ROUTES[PutProduct].actor, queue_name=ROUTES[PutProduct].queue, broker=broker
+    actor_name=ROUTES[PutProduct].actor,
+    queue_name=ROUTES[PutProduct].queue,
+    broker=broker,
+    priority=PRIORITY,
 )
 def put_products(commands: msgspec.Raw) -> None:
     """Create or replace products. A PUT that was accepted before the last one is refused."""
-    _putting.submit(decode(PutProduct, commands))
+    ahead.apply(PutProduct, commands, _put)
 
 
 @dramatiq.actor(
-    actor_name=ROUTES[AdjustStock].actor, queue_name=ROUTES[AdjustStock].queue, broker=broker
+    actor_name=ROUTES[AdjustStock].actor,
+    queue_name=ROUTES[AdjustStock].queue,
+    broker=broker,
+    priority=PRIORITY,
 )
 def adjust_stock(commands: msgspec.Raw) -> None:
     """Put units on hand or take them off, never below what is allocated to orders."""
-    _adjusting.submit(decode(AdjustStock, commands))
+    ahead.apply(AdjustStock, commands, _adjust)
 
 
 def _put(commands: Sequence[PutProduct]) -> None:
@@ -83,11 +88,3 @@ def _adjust(commands: Sequence[AdjustStock]) -> None:
         inbox.record_refusals(refused)
         audit.note(mine)
     recorder.decided(ROUTES[AdjustStock].actor, commands, mine, len(refused))
-
-
-_putting: GroupCommit[PutProduct, None] = GroupCommit(
-    all_at_once(_put), commands_max=settings().transaction_commands_max
-)
-_adjusting: GroupCommit[AdjustStock, None] = GroupCommit(
-    all_at_once(_adjust), commands_max=settings().transaction_commands_max
-)
