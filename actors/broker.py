@@ -20,7 +20,7 @@ from dramatiq.common import dq_name, q_name, xq_name
 from dramatiq.middleware import Middleware
 
 from actors.access import Patience, is_refused
-from actors.commands import LANES
+from actors.commands import LANES, ROUTES, PlaceOrder
 from actors.consumer import Consumer
 from actors.controls import Pausing
 from actors.crashes import Crashes
@@ -47,6 +47,9 @@ OVERFLOW = "reject-publish"
 #: Delayed messages that a worker holds at once: their confirms, one each, have to fit between two
 #: heartbeats, and they themselves into memory.
 DELAYED_HELD_MAX = 500
+#: Messages of new orders that a worker fetches ahead: a transaction takes them along, whatever the
+#: number of threads.
+ORDERS_PREFETCH = 64
 
 
 def queue_arguments(queue: str, *, length_max: int | None, ordered: bool = False) -> dict[str, Any]:
@@ -129,6 +132,8 @@ class Broker(RabbitmqBroker):
         if queue_name == dq_name(queue_name):
             timeout = min(timeout, DELAY_POLL_MS)
             prefetch = min(prefetch, DELAYED_HELD_MAX)
+        elif queue_name == ROUTES[PlaceOrder].queue:
+            prefetch = max(prefetch, ORDERS_PREFETCH)
         self.declare_queue(queue_name)
         self.patience.wait(q_name(queue_name))
         try:

@@ -38,7 +38,7 @@ class Delivered(_RabbitmqMessage):
 
     Nothing set: it is over, and can be acknowledged. put_back: it was not decided and comes again;
     at_once: without a pause. recorded: its failure is on record. deliveries: how often RabbitMQ
-    delivered it before. The rest is for messages of a lane only, which `in_order` tells: see
+    delivered it before. ticket: how it is decided with others (actors/group_commit.py). The rest is for messages of a lane only, which `in_order` tells: see
     actors/lane.py.
     """
 
@@ -46,6 +46,7 @@ class Delivered(_RabbitmqMessage):
     put_back = False
     at_once = False
     recorded = False
+    ticket: Any = None
     # It is to be tried again in its place, after so long.
     retry_after_s: float | None = None
     # It is to be decided by these messages in its place.
@@ -86,8 +87,8 @@ class Consumer(_RabbitmqConsumer):
         # Whether it has consumed since it was made, or since the last pause.
         self.attached = False
         self._attachment = Attachment()
-        # The messages of known_tags, for actors/holdings.py.
-        self.held: dict[int, Message[Any]] = {}
+        # The messages of known_tags, for actors/holdings.py and actors/placing.py.
+        self.held: dict[int, Any] = {}
         # Those of them that came while the queue is held.
         self._parked: deque[Any] = deque()
 
@@ -105,11 +106,11 @@ class Consumer(_RabbitmqConsumer):
             )
             return None
         self.known_tags.add(delivery.delivery_tag)
-        self.held[delivery.delivery_tag] = message
         proxy = Delivered(
             self, delivery.delivery_tag, message, redelivered=delivery.redelivered,
             deliveries=delivery_count(properties),
         )  # fmt: skip
+        self.held[delivery.delivery_tag] = proxy
         if self._is_held():
             self._parked.append(proxy)
             return None

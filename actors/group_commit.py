@@ -1,12 +1,14 @@
 """Natural batching of transactions: while one commits, the next messages gather into one.
 
-No timer and no size to tune. Idle, a message has its own transaction at once; busy, whoever gets
-the lock next takes all the messages that wait, so the cost per command falls as load rises.
+No timer and no size to tune. Idle, a message has its own transaction at once; busy, whoever is next
+takes all the messages that wait, so the cost per command falls as load rises. It takes those along
+that this process has fetched and no thread has begun: how many threads there are is no limit. When
+such a message's turn comes, it is done.
 """
 
-from collections.abc import Callable, Sequence
-from threading import Lock
-from typing import Generic, TypeVar, cast
+from collections.abc import Callable, Iterable, Sequence
+from threading import Condition
+from typing import Any, Generic, TypeVar, cast
 
 from models.database import is_transient
 
@@ -15,15 +17,24 @@ R = TypeVar("R")
 
 
 class _Ticket(Generic[C, R]):
-    """The commands of one message, and what became of them."""
+    """The commands of one message, and what became of them.
 
-    __slots__ = ("commands", "done", "error", "result")
+    is_ahead: it was taken along, by a transaction of other messages.
+    """
 
-    def __init__(self, commands: Sequence[C]) -> None:
+    __slots__ = ("commands", "done", "error", "is_ahead", "result")
+
+    def __init__(self, commands: Sequence[C], *, is_ahead: bool = False) -> None:
         self.commands = commands
+        self.is_ahead = is_ahead
         self.done = False
         self.error: BaseException | None = None
         self.result: R | None = None
+
+    @property
+    def has_failed_ahead(self) -> bool:
+        """Whether it is yet to be tried for its own sake: what failed may have been the others."""
+        return self.is_ahead and self.error is not None
 
 
 Take = Callable[[], Sequence[C]]
@@ -36,27 +47,66 @@ class GroupCommit(Generic[C, R]):
     those, and what has come since: who waits for something before it begins asks once more after
     that. It commits all or none of what it took; what it returns goes to every caller of the group.
     commands_max: how many it gets at most, unless one message alone has more.
+    fetched: the messages that may be taken along, oldest first. Their attribute `ticket` is ours.
+    read: the commands of one. One that can't be read (LookupError, ValueError, RecursionError) is
+    left to its own turn.
     """
 
-    def __init__(self, apply: Callable[[Take[C]], R], *, commands_max: int) -> None:
+    def __init__(
+        self,
+        apply: Callable[[Take[C]], R],
+        *,
+        commands_max: int,
+        fetched: Callable[[], Iterable[Any]] = tuple,
+        read: Callable[[Any], Sequence[C]] = lambda message: message,
+    ) -> None:
         self._apply = apply
         self._commands_max = commands_max
-        self._turn = Lock()
-        self._guard = Lock()
+        self._fetched = fetched
+        self._read = read
+        self._changed = Condition()
+        self._is_busy = False
         self._waiting: list[_Ticket[C, R]] = []
 
-    def submit(self, commands: Sequence[C]) -> R:
-        """Apply commands; returns when they are committed, raises what `apply` raised for them."""
-        ticket: _Ticket[C, R] = _Ticket(commands)
-        with self._guard:
-            self._waiting.append(ticket)
-        while not ticket.done:
-            with self._turn:
-                if not ticket.done:
-                    self._apply_group()
+    def submit(self, commands: Sequence[C], message: Any = None) -> R:
+        """Apply commands; returns when they are committed, raises what `apply` raised for them.
+
+        message: what they came in, where that may have been taken along.
+        """
+        ticket = self._ticket(commands, message)
+        self._wait(ticket)
+        if ticket.has_failed_ahead:
+            ticket = self._ticket(commands, message)
+            self._wait(ticket)
         if ticket.error is not None:
             raise ticket.error
         return cast(R, ticket.result)
+
+    def _ticket(self, commands: Sequence[C], message: Any) -> _Ticket[C, R]:
+        with self._changed:
+            known: _Ticket[C, R] | None = getattr(message, "ticket", None)
+            if known is not None and not known.has_failed_ahead:
+                return known
+            ticket: _Ticket[C, R] = _Ticket(commands)
+            if message is not None:
+                message.ticket = ticket
+            self._waiting.append(ticket)
+        return ticket
+
+    def _wait(self, ticket: _Ticket[C, R]) -> None:
+        """Until it is done: by others, or by this thread, for all that wait."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: ticket.done or not self._is_busy)
+                if ticket.done:
+                    return
+                self._is_busy = True
+            try:
+                self._apply_group()
+            finally:
+                with self._changed:
+                    self._is_busy = False
+                    self._changed.notify_all()
 
     def _apply_group(self) -> None:
         group: list[_Ticket[C, R]] = []
@@ -70,14 +120,19 @@ class GroupCommit(Generic[C, R]):
         try:
             result = self._apply(take)
         except BaseException as error:  # it is each caller's, who would hang without it
-            if len(group) > 1 and not is_transient(error):
-                # One message's fault is not its neighbours': each gets a transaction of its own.
-                for ticket in group:
-                    self._apply_alone(ticket)
-            else:
-                _settle(group, error=error)
+            self._fail(group, error)
         else:
             _settle(group, result)
+
+    def _fail(self, group: Sequence[_Ticket[C, R]], error: BaseException) -> None:
+        own = [ticket for ticket in group if not ticket.is_ahead]
+        _settle([ticket for ticket in group if ticket.is_ahead], error=error)
+        if len(group) == 1 or is_transient(error):
+            _settle(own, error=error)
+            return
+        # One message's fault is not its neighbours': each gets a transaction of its own.
+        for ticket in own:
+            self._apply_alone(ticket)
 
     def _apply_alone(self, ticket: _Ticket[C, R]) -> None:
         try:
@@ -88,14 +143,32 @@ class GroupCommit(Generic[C, R]):
             _settle([ticket], result)
 
     def _fill(self, group: list[_Ticket[C, R]]) -> None:
-        """Move what waits into the group, as far as there is room."""
-        with self._guard:
-            room = self._commands_max - len(_commands(group))
+        """Move what waits into the group, then what was fetched, as far as there is room."""
+        room = self._commands_max - len(_commands(group))
+        with self._changed:
             while self._waiting:
                 room -= len(self._waiting[0].commands)
                 if group and room < 0:
-                    break
+                    return
                 group.append(self._waiting.pop(0))
+        for message in self._fetched():
+            if getattr(message, "ticket", None) is not None:
+                continue
+            try:
+                commands = self._read(message)
+            except (LookupError, ValueError, RecursionError):
+                continue
+            room -= len(commands)
+            if room < 0:
+                return
+            self._take_along(group, message, commands)
+
+    def _take_along(self, group: list[_Ticket[C, R]], message: Any, commands: Sequence[C]) -> None:
+        with self._changed:
+            # Its own thread may have begun meanwhile.
+            if getattr(message, "ticket", None) is None:
+                message.ticket = _Ticket(commands, is_ahead=True)
+                group.append(message.ticket)
 
 
 def all_at_once(apply: Callable[[Sequence[C]], R]) -> Callable[[Take[C]], R]:

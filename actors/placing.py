@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import dramatiq
 import msgspec
@@ -10,7 +10,10 @@ import peewee
 
 from actors.broker import broker
 from actors.commands import PLACE_BEHIND, ROUTES, PlaceOrder, decode, encode, join
+from actors.controls import controls
+from actors.crashes import DEADLY
 from actors.group_commit import GroupCommit, Take
+from actors.log_context import current_message
 from actors.stats import recorder
 from config import settings
 from models.database import BundledTransaction, bundled_transaction
@@ -35,7 +38,7 @@ def place_orders(commands: msgspec.Raw) -> None:
     What would be refused before its products are set up is left to `place_behind`.
     """
     placed = decode(PlaceOrder, commands)
-    left = _placing.submit(placed)
+    left = _placing.submit(placed, current_message())
     if behind := [encode(order) for order in placed if order.id in left]:
         # Confirmed, or else this message is tried again; the inbox knows what is decided.
         broker.enqueue(place_behind.message(commands=join(behind)))
@@ -130,7 +133,44 @@ def _received(commands: Sequence[PlaceOrder]) -> list[Received]:
     return [Received(command.id, None, command.at) for command in commands]
 
 
-_placing = GroupCommit(_place, commands_max=settings().transaction_commands_max)
+def _fetched() -> list[Any]:
+    """The messages that wait here for a thread and may be decided with the one in hand.
+
+    Not beside a message that came again, nor one that did: an attempt that ends its process has to
+    be told from others (actors/crashes.py). Nor with a limit, which counts each before it begins.
+    """
+    message = current_message()
+    if message is None or _is_counted_alone(message) or _is_limited(message):
+        return []
+    # A copy: the consumer's thread goes on.
+    fetched = list(message.consumer.held.values())
+    return [
+        each
+        for each in fetched
+        if each.actor_name == message.actor_name and not _is_counted_alone(each)
+    ]
+
+
+def _is_counted_alone(message: Any) -> bool:
+    return bool(message.redelivered or message.options.get(DEADLY))
+
+
+def _is_limited(message: Any) -> bool:
+    return bool(
+        settings().orders_rate_limit
+        or controls.rate_limit(message.actor_name)
+        or controls.held_for_s(message.queue_name)
+        or controls.is_paused(message.queue_name)
+    )
+
+
+def _read(message: Any) -> list[PlaceOrder]:
+    return decode(PlaceOrder, message.kwargs["commands"])
+
+
+_placing = GroupCommit(
+    _place, commands_max=settings().transaction_commands_max, fetched=_fetched, read=_read
+)
 
 
 def _order_row(

@@ -13,6 +13,7 @@ import pytest
 
 from actors import inventory, orders, placing
 from actors.commands import PlaceOrder
+from actors.placing import place_orders
 from actors.retries import passes_by_itself
 from actors.stats import recorder
 from config import settings
@@ -24,8 +25,10 @@ from models.rules.allocation import allocate
 from tests.conftest import eventually
 from tests.integration.test_books import in_threads
 from tests.integration.workshop import (
+    Workshop,
     adjustment,
     assert_books_agree,
+    for_actor,
     move,
     order,
     orders_now,
@@ -427,6 +430,53 @@ def test_with_all_slots_taken_a_transaction_waits_for_one_and_takes_what_came_me
         first.close()
 
     assert orders_now(waiting) == ["confirmed"] * 2
+
+
+TRANSACTIONS = "SELECT count(DISTINCT decided_at) FROM commands WHERE kind = 'place_order'"
+
+
+def test_a_transaction_takes_more_messages_than_there_are_threads(
+    workshop: Workshop, two_slots: None
+) -> None:
+    # Given a worker of two threads that waits for a slot, and many messages that it has fetched
+    stocked("A", 100)
+    placed = [order(("A", 1)) for _ in range(40)]
+    others = holding(0, 1)
+    worker = workshop.start(place_orders.queue_name, threads=2)
+    consumer = worker.consumers[place_orders.queue_name]
+    try:
+        for each in placed:
+            workshop.broker.enqueue(for_actor(place_orders, each))
+        eventually(lambda: consumer.consumer is not None and len(consumer.consumer.held) == 40)
+    finally:
+        # When it gets one
+        others.close()
+
+    # Then it decides all of them with it, and each is acknowledged
+    eventually(lambda: orders_now(placed) == ["confirmed"] * 40)
+    assert rows(TRANSACTIONS) == [(1,)]
+    workshop.eventually_empty(place_orders.queue_name)
+    assert_books_agree()
+
+
+def test_with_a_rate_limit_no_message_is_decided_before_it_was_counted(
+    workshop: Workshop, two_slots: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few(monkeypatch, transactions_at_once=2, orders_rate_limit="1000/s")
+    stocked("A", 100)
+    placed = [order(("A", 1)) for _ in range(10)]
+    others = holding(0, 1)
+    worker = workshop.start(place_orders.queue_name, threads=2)
+    consumer = worker.consumers[place_orders.queue_name]
+    try:
+        for each in placed:
+            workshop.broker.enqueue(for_actor(place_orders, each))
+        eventually(lambda: consumer.consumer is not None and len(consumer.consumer.held) == 10)
+    finally:
+        others.close()
+
+    eventually(lambda: orders_now(placed) == ["confirmed"] * 10)
+    assert rows(TRANSACTIONS)[0][0] >= 5
 
 
 def test_where_no_slot_gets_free_in_time_that_is_a_fault_that_passes(

@@ -235,3 +235,103 @@ def test_an_apply_that_fails_before_it_takes_anything_fails_the_message() -> Non
 
     with pytest.raises(psycopg2.OperationalError):
         GroupCommit(apply, commands_max=10).submit([1])
+
+
+class Fetched:
+    """A message that waits for a thread."""
+
+    def __init__(self, *commands: int) -> None:
+        self.commands = commands
+        self.ticket: Any = None
+
+
+def read(message: Fetched) -> Sequence[int]:
+    if not message.commands:
+        raise ValueError("it can't be read")
+    return message.commands
+
+
+def with_fetched(
+    apply: Callable[[Take[int]], int], *fetched: Fetched, commands_max: int = 100
+) -> GroupCommit[int, int]:
+    return GroupCommit(apply, commands_max=commands_max, fetched=lambda: fetched, read=read)
+
+
+def test_what_was_fetched_is_taken_along_and_is_done_when_its_turn_comes() -> None:
+    transactions = Transactions()
+    transactions.first_may_commit.set()
+    first, second, third = Fetched(1), Fetched(2, 3), Fetched(4)
+    grouping = with_fetched(all_at_once(transactions), first, second, third)
+
+    assert grouping.submit([1], first) == 10
+    assert grouping.submit([2, 3], second) == 10
+    assert grouping.submit([4], third) == 10
+    assert transactions.groups == [[1, 2, 3, 4]]
+
+
+def test_what_was_fetched_is_taken_along_in_order_while_there_is_room() -> None:
+    transactions = Transactions()
+    transactions.first_may_commit.set()
+    first, second, third = Fetched(1), Fetched(2, 3), Fetched(4)
+    grouping = with_fetched(all_at_once(transactions), first, second, third, commands_max=2)
+
+    assert grouping.submit([1], first) == 1
+    assert grouping.submit([2, 3], second) == 5
+    assert grouping.submit([4], third) == 4
+    assert transactions.groups == [[1], [2, 3], [4]]
+
+
+def test_what_can_not_be_read_is_left_to_its_own_turn() -> None:
+    transactions = Transactions()
+    transactions.first_may_commit.set()
+    first, unreadable, third = Fetched(1), Fetched(), Fetched(4)
+
+    assert with_fetched(all_at_once(transactions), first, unreadable, third).submit([1], first) == 5
+    assert unreadable.ticket is None
+
+
+@pytest.mark.parametrize("error", [ValueError("unlucky"), psycopg2.OperationalError("it is away")])
+def test_what_fails_as_it_is_taken_along_is_tried_by_itself_in_its_turn(error: Exception) -> None:
+    def apply(commands: Sequence[int]) -> int:
+        if 13 in commands:
+            raise error
+        return sum(commands)
+
+    transactions = Transactions(apply)
+    transactions.first_may_commit.set()
+    first, unlucky, third = Fetched(1), Fetched(13), Fetched(4)
+    grouping = with_fetched(all_at_once(transactions), first, unlucky, third)
+
+    if isinstance(error, ValueError):
+        assert grouping.submit([1], first) == 1
+        assert transactions.groups == [[1, 13, 4], [1]]
+    else:
+        # Nobody knows whose fault it was: as with messages that wait, all come again.
+        with pytest.raises(psycopg2.OperationalError):
+            grouping.submit([1], first)
+    with pytest.raises(type(error)):
+        grouping.submit([13], unlucky)
+    assert grouping.submit([4], third) == 4
+    assert transactions.groups[-2:] == [[13], [4]]
+
+
+def test_a_message_whose_turn_comes_while_it_is_taken_along_waits_for_the_outcome() -> None:
+    waits = Waits()
+    first, second = Fetched(1), Fetched(2, 3)
+    grouping = with_fetched(waits, first, second)
+    outcomes: dict[int, int] = {}
+
+    def submit(message: Fetched) -> None:
+        outcomes[message.commands[0]] = grouping.submit(message.commands, message)
+
+    threads = [Thread(target=submit, args=(message,)) for message in (first, second)]
+    threads[0].start()
+    assert waits.began.wait(60)
+    threads[1].start()
+    waits.may_begin.set()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+
+    assert outcomes == {1: 6, 2: 6}
+    assert waits.groups == [[1, 2, 3]]
