@@ -274,7 +274,7 @@ def test_one_bad_command_of_a_batch_does_not_hold_up_its_neighbours(
     assert (queue, actor, error_class) == ("holdfast.orders", "place_orders", "IntegrityError")
     assert "violates check constraint" in error
     assert "Traceback (most recent call last)" in traceback
-    assert "actors/orders.py" in traceback
+    assert "actors/placing.py" in traceback
     assert outcomes([bad]) == ["failed"]
     # and nothing of it took effect, and a move of it waits for nothing
     late = move(bad.id, "shipped")
