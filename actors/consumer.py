@@ -38,8 +38,8 @@ class Delivered(_RabbitmqMessage):
 
     Nothing set: it is over, and can be acknowledged. put_back: it was not decided and comes again;
     at_once: without a pause. recorded: its failure is on record. deliveries: how often RabbitMQ
-    delivered it before. ticket: how it is decided with others (actors/group_commit.py). The rest is for messages of a lane only, which `in_order` tells: see
-    actors/lane.py.
+    delivered it before. ticket: how it is decided with others (actors/group_commit.py). The rest is
+    for messages of a lane only, which `in_order` tells: see actors/lane.py.
     """
 
     in_order = False

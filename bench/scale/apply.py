@@ -27,7 +27,7 @@ from actors.stats import recorder
 from config import VERSION, settings
 from models.database import configure, database, transaction
 from models.queries import inbox, stats, workers
-from models.queries.inbox import Claim
+from models.queries.inbox import Claim, Received
 from models.queries.stats import Counted
 from models.queries.workers import WorkerReport
 from web.ids import ORDER, IdMint
@@ -188,9 +188,10 @@ def main() -> None:
 
 
 def _no_inbox() -> None:
-    setattr(inbox, "claim", lambda _kind, received: {  # noqa: B010 - it is no method to mypy
-        one.id: Claim(one.at, again=False) for one in received
-    })  # fmt: skip
+    def claim(_work: Any, _kind: str, received: Sequence[Received], _slots: int) -> Any:
+        return {one.id: Claim(one.at, again=False) for one in received}
+
+    setattr(inbox, "claim_in_slot", claim)  # noqa: B010 - it is no method to mypy
 
 
 def _no_figures() -> None:
