@@ -8,11 +8,13 @@ import dramatiq
 import msgspec
 import peewee
 
+from actors import ahead
 from actors.broker import broker
 from actors.commands import PLACE_BEHIND, ROUTES, PlaceOrder, decode, encode, join
 from actors.controls import controls
 from actors.crashes import DEADLY
 from actors.group_commit import GroupCommit, Take
+from actors.lane import PRIORITY
 from actors.log_context import current_message
 from actors.stats import recorder
 from config import settings
@@ -44,10 +46,15 @@ def place_orders(commands: msgspec.Raw) -> None:
         broker.enqueue(place_behind.message(commands=join(behind)))
 
 
-@dramatiq.actor(actor_name=PLACE_BEHIND.actor, queue_name=PLACE_BEHIND.queue, broker=broker)
+@dramatiq.actor(
+    actor_name=PLACE_BEHIND.actor,
+    queue_name=PLACE_BEHIND.queue,
+    broker=broker,
+    priority=PRIORITY,
+)
 def place_behind(commands: msgspec.Raw) -> None:
     """Decide new orders for good, behind all changes of SKUs that were accepted before them."""
-    _place_behind(decode(PlaceOrder, commands))
+    ahead.apply(PlaceOrder, commands, _place_behind)
 
 
 Read = Callable[[Iterable[str]], Mapping[str, Level]]
