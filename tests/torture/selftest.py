@@ -143,9 +143,10 @@ REGRESSIONS: Final = (
         [
             Edit(
                 ORDERS,
-                "    _placing.submit(decode(PlaceOrder, commands))\n",
-                "    import threading\n    batch = decode(PlaceOrder, commands)\n"
-                "    threading.Thread(target=_placing.submit, args=(batch,)).start()\n",
+                "    left = _placing.submit(placed, current_message())\n",
+                "    import threading\n"
+                "    threading.Thread(target=_placing.submit, args=(placed,)).start()\n"
+                "    left: set[str] = set()\n",
             )
         ],
     ),
