@@ -60,7 +60,7 @@ def test_the_page_of_a_limit_that_is_unknown_says_so_and_offers_both_ways() -> N
 
     assert "What is in force is unknown" in page
     assert "Back to the settings" in page
-    assert "adjust_stock and place_behind wait behind it, in the same queue" in page
+    assert "adjust_stock waits behind it, in the same queue" in page
 
 
 @pytest.mark.parametrize(
