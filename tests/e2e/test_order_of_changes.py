@@ -109,19 +109,6 @@ def test_so_they_do_though_changes_of_skus_are_paused(crew: System, busy_shop: S
     assert_all_in_turn(crew, busy_shop, made)
 
 
-def test_of_prices_sent_in_turn_the_last_one_stays(crew: System, busy_shop: Shop) -> None:
-    sku = fresh()
-    ids = []
-    for price in range(1, 4 * ROUNDS + 1):
-        answer = busy_shop.put_product(sku, NOW, unit_price=price)
-        assert answer.status_code == 202
-        ids.append(answer.json()["id"])
-    busy_shop.adjust(sku, 1)
-
-    assert busy_shop.page(f"/v1/inventory/{sku}")["unit_price"] == 4 * ROUNDS
-    assert {busy_shop.command(id_)["status"] for id_ in ids} == {"applied"}
-
-
 def test_a_change_that_is_superseded_says_by_what(crew: System, busy_shop: Shop) -> None:
     # Given a PUT whose product was put by a clock ahead of it, as another web process may have
     sku = busy_shop.product()
