@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     path = machine.VAR / "results" / RESULTS.name if options.quick else RESULTS
     if options.again:
-        document = json.loads(RESULTS.read_text())
+        document = json.loads(path.read_text())
     else:
         try:
             document = _measure(_extent(options))

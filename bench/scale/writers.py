@@ -44,6 +44,7 @@ PARTS: Mapping[str, tuple[tuple[str, ...], Mapping[str, str]]] = {
     "without the inbox": (("inbox",), {}),
     "without figures in memory": (("figures",), {}),
     "without reports of workers": (("reports",), {}),
+    "with a slot for every writer": ((), {"TRANSACTIONS_AT_ONCE": "1000"}),
     "with a rate limit": ((), {"ORDERS_RATE_LIMIT": "1000000/s"}),
 }
 SAMPLE_S = 0.01
