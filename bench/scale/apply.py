@@ -92,6 +92,10 @@ class Watched(psycopg2.extensions.cursor):
     """
 
     def execute(self, query: Any, parameters: Any = None) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            # A report is no part of a transaction of orders.
+            super().execute(query, parameters)
+            return
         statements = self.mogrify(query, parameters).split(BETWEEN)
         takes = next((n for n, sql in enumerate(statements) if TAKES_ROWS.search(sql)), 0)
         if takes:

@@ -13,7 +13,7 @@ from bench.scale.costs import Costs
 from bench.scale.measure import FLASH_SHARE, GRID_LOADS, WEBS, WORKERS
 from bench.scale.model import Load, Outcome, Setup, Simulation, quantile
 
-PROCESSES = (1, 2, 4, 10, 32, 100)
+PROCESSES = (1, 2, 4, 10, 100)
 #: More of each must not carry less.
 FEW, MANY = 10, 100
 #: Between machines of one data centre.

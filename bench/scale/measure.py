@@ -108,9 +108,7 @@ SHAPES = [
     Shape("4 lines", lines=4, check=True),
     Shape("batches of 100", connections=8, batch=100, check=True),
     Shape("2 workers", workers=2, connections=64),
-    Shape("web 1, worker 2", workers=2, connections=256, check=True),
     Shape("web 2, worker 2, 64 connections", web=2, workers=2, connections=64),
-    Shape("web 2, worker 2", web=2, workers=2, connections=256, check=True),
     Shape("20,000 SKUs", skus=MANY_SKUS, connections=64),
     Shape("20,000 SKUs, worker 2", workers=2, skus=MANY_SKUS, connections=256, check=True),
 ]
@@ -244,7 +242,7 @@ class Extent:
         return 2 + self.rounds * len(SHAPES) + grid + len(STEPS) + 3 * (self.rounds + 1)
 
 
-FULL = Extent(2, 2.5, 3, 2.0)
+FULL = Extent(2, 2.0, 3, 1.5)
 QUICK = Extent(1, 1.0, 1, 1.0)
 
 

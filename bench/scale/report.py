@@ -194,7 +194,7 @@ def _measured_costs(runs: Mapping[str, list[Observation]]) -> str:
 
 def _connections(runs: Mapping[str, list[Observation]]) -> str:
     few = runs["web 1, worker 1"][0].connections
-    many = runs["web 2, worker 2"][0].connections
+    many = runs["web 2, worker 2, 64 connections"][0].connections
     return (
         f"PostgreSQL had {few} connections of one web and one worker process, and {many} of two "
         "and two. *Disk* is what the database grew by, indexes included; *all links* is the "
