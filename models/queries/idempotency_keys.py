@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 from models.database import UNFLUSHED, array, fetch, reading
 
+# Not EXISTS, for which PostgreSQL may read all of `commands` at once.
 _RECALLED = """
 SELECT replace(key_hash::text, '-', ''), replace(fingerprint::text, '-', ''),
-       EXISTS (SELECT FROM commands AS c WHERE c.id = command_id AND c.status <> 'pending')
+       coalesce((SELECT c.status <> 'pending' FROM commands AS c WHERE c.id = command_id), false)
 """
 
 # Unflushed: what keeps a command from taking effect twice is the inbox, by the id that is made from
