@@ -128,10 +128,16 @@ class Intake:
         """
         kind = wanted[0].kind
         id_kind = ORDER if kind is PlaceOrder else COMMAND
-        ids = [self._id(client, id_kind, one.key) for one in wanted]
+        digests = [
+            None if one.key is None else self._mint.key_digest(client, one.key) for one in wanted
+        ]
+        ids = [
+            self._mint.from_key(id_kind, digest) if digest else self._mint.new(id_kind)
+            for digest in digests
+        ]
         if batch_key is not None:
             await self._check_batch_key(client, batch_key, wanted, ids[0])
-        decided = await self._decided_before(client, wanted, ids)
+        decided = await self._decided_before(wanted, ids, digests)
         at = datetime.now(UTC)
         encoded = [
             _encoded(one, id_, at)
@@ -179,11 +185,6 @@ class Intake:
         for batcher in self._publishing.values():
             await batcher.drain()
 
-    def _id(self, client: str, id_kind: bytes, key: str | None) -> str:
-        if key is None:
-            return self._mint.new(id_kind)
-        return self._mint.from_key(id_kind, self._mint.key_digest(client, key))
-
     async def _check_batch_key(
         self, client: str, key: str, wanted: Sequence[Wanted], first_id: str
     ) -> None:
@@ -195,15 +196,15 @@ class Intake:
             raise _key_reused(None)
 
     async def _decided_before(
-        self, client: str, wanted: Sequence[Wanted], ids: Sequence[str]
+        self, wanted: Sequence[Wanted], ids: Sequence[str], digests: Sequence[bytes | None]
     ) -> set[str]:
         """The ids that are decided already. Raises Problem where a key was used otherwise."""
         # Who clicked waits for the page: without the database, soon without an answer of it.
         patience_s = RECALL_WAIT_S if wanted[0].origin is not None else None
         uses = [
-            (one, KeyUse(self._mint.key_digest(client, one.key).hex(), _fingerprint(one), id_))
-            for one, id_ in zip(wanted, ids, strict=True)
-            if one.key is not None
+            (one, KeyUse(digest.hex(), _fingerprint(one), id_))
+            for one, id_, digest in zip(wanted, ids, digests, strict=True)
+            if digest is not None
         ]
         if not uses:
             return set()

@@ -5,34 +5,24 @@ from typing import NamedTuple
 
 from models.database import UNFLUSHED, array, fetch, reading
 
-# Not EXISTS, for which PostgreSQL may read all of `commands` at once.
-_RECALLED = """
-SELECT replace(key_hash::text, '-', ''), replace(fingerprint::text, '-', ''),
-       coalesce((SELECT c.status <> 'pending' FROM commands AS c WHERE c.id = command_id), false)
+_KNOWN = """
+replace(key_hash::text, '-', ''), replace(fingerprint::text, '-', ''),
+coalesce((SELECT c.status <> 'pending' FROM commands AS c WHERE c.id = command_id), false)
 """
 
 # Unflushed: what keeps a command from taking effect twice is the inbox, by the id that is made from
 # the key. What may be forgotten is which body a key stood for.
 REMEMBER = f"""
-WITH given AS (
-    SELECT key_hash, fingerprint, command_id
-    FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[]) AS use (key_hash, fingerprint, command_id),
-         {UNFLUSHED}
-), remembered AS (
-    INSERT INTO idempotency_keys (key_hash, fingerprint, command_id, seen_at)
-    SELECT key_hash, fingerprint, command_id, now() FROM given ORDER BY key_hash
-    ON CONFLICT (key_hash) DO NOTHING
-    RETURNING key_hash, fingerprint, command_id
-)
-{_RECALLED} FROM (
-    SELECT key_hash, fingerprint, command_id FROM remembered
-    UNION ALL
-    SELECT key_hash, fingerprint, command_id FROM idempotency_keys
-    WHERE key_hash = ANY (%s::uuid[])
-) AS known
+INSERT INTO idempotency_keys (key_hash, fingerprint, command_id, seen_at)
+SELECT key_hash, fingerprint, command_id, now()
+FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[]) AS use (key_hash, fingerprint, command_id),
+     {UNFLUSHED}
+ORDER BY key_hash
+ON CONFLICT (key_hash) DO NOTHING
+RETURNING {_KNOWN}
 """
 
-RECALL = f"{_RECALLED} FROM idempotency_keys WHERE key_hash = ANY (%s::uuid[])"
+RECALL = f"SELECT {_KNOWN} FROM idempotency_keys WHERE key_hash = ANY (%s::uuid[])"
 
 
 class KeyUse(NamedTuple):
@@ -53,17 +43,17 @@ class KeyRecall(NamedTuple):
 def remember(uses: Sequence[KeyUse]) -> list[KeyRecall]:
     """Remember idempotency keys, or recall what they were first used for; in order.
 
-    One statement and one round trip. It must not run inside a transaction, whose commit would not
-    be flushed either.
+    One statement where all are new. It must not run inside a transaction, whose commit would not be
+    flushed either.
     """
     hashes = array([use.key_hash for use in uses])
     fingerprints = array([use.fingerprint for use in uses])
     ids = array([use.command_id for use in uses])
     with reading():
-        found = _by_hash(REMEMBER, hashes, fingerprints, ids, hashes)
-        if any(use.key_hash not in found for use in uses):
-            # Another front door was first, after this statement had begun: the next one sees it.
-            found |= _by_hash(RECALL, hashes)
+        found = _by_hash(REMEMBER, hashes, fingerprints, ids)
+        if known := [use.key_hash for use in uses if use.key_hash not in found]:
+            # Also those that another front door has just inserted: its commit was waited for.
+            found |= _by_hash(RECALL, array(known))
     return [found[use.key_hash] for use in uses]
 
 
