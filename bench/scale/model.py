@@ -1,7 +1,7 @@
 """The simulation (SimPy): an order's way from client to commit, with the real waiting and batching.
 
 A web process is an event loop that publishes one batch at a time; a worker one interpreter that
-makes one transaction at a time, from all that its threads hold once a slot is granted
+makes one transaction at a time, from all that it has fetched once a slot is granted
 (web/batcher.py, actors/placing.py). Of all workers so many at once have a slot. The last message of
 a transaction locks its stock rows in SKU order, changes them and commits; commits share flushes.
 Batches are not a parameter: they come out.
@@ -23,8 +23,6 @@ from bench.scale.costs import Costs
 from bench.scale.parts import QUANTUM_S, Cpu, Disk, Level, RowLocks, Steps
 
 MESSAGE_ORDERS_MAX = 500
-#: Dramatiq fetches twice as many messages as there are threads.
-PREFETCH = 2
 #: As web/decisions.py pauses between polls.
 POLL_S = 0.003
 #: Of a request's work in the web process, what comes after the confirm (docs/benchmarks.md).
@@ -39,15 +37,15 @@ TURN = 16
 class Setup:
     """The system. queues: of orders, each a process of RabbitMQ's with a core of its own.
 
-    threads: messages that a worker has in hand, and so has for one transaction; slots: transactions
-    at once, over all workers.
+    prefetch: messages that a worker fetches, and so has for one transaction; slots: transactions at
+    once, over all workers.
     speed: of the shared cores, what is left to us beside kernel, hypervisor and strangers.
     rtt_s: a round trip between machines, beside what was measured over the loopback.
     """
 
     web: int = 1
     workers: int = 1
-    threads: int = 8
+    prefetch: int = 64
     slots: int = 8
     shared_cores: int | None = None
     speed: float = 1.0
@@ -469,7 +467,7 @@ class Simulation:
 
     def _deliver(self) -> None:
         """Messages to consumers in turn, as far as each may fetch ahead."""
-        most = self.setup.threads * PREFETCH
+        most = self.setup.prefetch
         full = 0
         while self.backlog and full < len(self.workers):
             worker = self.workers[next(self.next_worker)]
@@ -486,7 +484,7 @@ class Simulation:
     def _fetching(self, worker: Worker) -> Steps:
         cost = self.costs.of("worker", message=1)
         while True:
-            if not worker.fetched or worker.in_hand >= self.setup.threads:
+            if not worker.fetched or worker.in_hand >= self.setup.prefetch:
                 worker.fetch = self.env.event()
                 yield worker.fetch
                 continue

@@ -6,7 +6,7 @@ number, and what they wait for. With `--base REV` another revision takes turns w
 
 There are always as many orders in flight, in messages of 4: more writers have fewer each. A writer
 has a thread for each of its messages, as if it had filled its transaction from its queue; another
-revision has no more than a worker's 8 threads.
+revision has no more than `--base-threads`, a worker's 8, as before transactions filled themselves.
 """
 
 import argparse
@@ -243,7 +243,8 @@ class Session:
         threads = max(1, MESSAGES // writers)
         job = Job(
             MESSAGE_ORDERS, hot=LOADS[load], processes=writers, seconds=self._options.seconds,
-            threads=threads if revision == "now" else min(threads, BASE_THREADS), without=without,
+            threads=threads if revision == "now" else min(threads, self._options.base_threads),
+            without=without,
         )  # fmt: skip
         with connected(site.database_url) as database, database.cursor() as cursor:
             before = _number(cursor, SEQUENCES)
@@ -309,6 +310,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("--base", metavar="REV", help="a revision to compare with, such as HEAD~10")
+    parser.add_argument("--base-threads", type=int, default=BASE_THREADS)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each run")
     parser.add_argument("--writers", type=_numbers, default=WRITERS, metavar="1,2,…",

@@ -133,7 +133,7 @@ def test_a_worker_puts_all_that_it_holds_into_a_transaction_once_it_has_a_slot()
     # Given messages of one order each, which come faster than transactions of one would go
     load = Load(rate=3000, warm_s=0.3, seconds=1.0)
     costs = replace(COSTS, cpu={"PostgreSQL": {"transaction": 5e-3}})
-    found = Simulation(costs, Setup(web=8, workers=2, threads=64, slots=1), load).run()
+    found = Simulation(costs, Setup(web=8, workers=2, slots=1), load).run()
     # Then transactions have grown until all are decided
     assert found.decided == pytest.approx(3000, rel=0.1)
     assert found.decided / found.transactions > 10
