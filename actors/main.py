@@ -1,8 +1,8 @@
 """What a worker process runs: `python -m actors`."""
 
 import actors.inventory
+import actors.moves
 import actors.operations
-import actors.orders
 import actors.placing
 from actors import interpreter, logs
 from actors.broker import broker

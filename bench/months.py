@@ -152,7 +152,7 @@ def place(_side: Side) -> int:
 def move(side: Side) -> int:
     """A batch of orders of this month is delivered; the second time that is refused."""
     from actors.commands import MoveOrder  # noqa: PLC0415
-    from actors.orders import _apply_moves  # noqa: PLC0415
+    from actors.moves import _apply_moves  # noqa: PLC0415
 
     _apply_moves(
         [

@@ -16,7 +16,7 @@ INSERT INTO dead_letters (message_id, queue, actor, attempts, error_class, error
 SELECT id::text, 'holdfast.orders', 'place_orders', 6,
        (ARRAY['IntegrityError', 'ZeroDivisionError', 'KeyError', 'ValueError'])[1 + n %% 4],
        'a bug of kind ' || n %% 50,
-       repeat(format(E'  File "actors/orders.py", line %%s, in place\n', n), 30),
+       repeat(format(E'  File "actors/placing.py", line %%s, in place\n', n), 30),
        convert_to(json_build_object(
            'queue_name', 'holdfast.orders', 'actor_name', 'place_orders',
            'args', '[]'::json, 'options', '{}'::json,

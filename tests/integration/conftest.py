@@ -9,8 +9,8 @@ import dramatiq.worker
 import pytest
 
 import actors.consumer
+import actors.moves
 import actors.operations
-import actors.orders
 import actors.placing
 from deploy.local.servers import RabbitMQ
 from models import database as db
@@ -42,7 +42,7 @@ def workshop(
     monkeypatch.setattr(actors.consumer, "PUT_BACK_PAUSE_S", 0.1)
     shop = Workshop(rabbitmq)
     # A move that waits is published by the worker that found it early.
-    monkeypatch.setattr(actors.orders, "broker", shop.broker)
+    monkeypatch.setattr(actors.moves, "broker", shop.broker)
     # And an order that waits behind its products.
     monkeypatch.setattr(actors.placing, "broker", shop.broker)
     monkeypatch.setattr(actors.operations, "broker", shop.broker)

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from actors import audit
 from actors import dead_letters as letters
 from actors.commands import ROUTES, MoveOrder
-from actors.orders import move_orders
+from actors.moves import move_orders
 from models import database as db
 from models.queries import inbox
 from tests.conftest import eventually

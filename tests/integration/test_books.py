@@ -18,10 +18,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from actors import inventory, orders
+from actors import inventory, moves
 from actors.commands import AdjustStock, MoveOrder, PlaceOrder, PutProduct, encode, join
 from actors.inventory import adjust_stock, put_products
-from actors.orders import WAITS_MAX, move_orders
+from actors.moves import WAITS_MAX, move_orders
 from actors.placing import place_behind, place_orders
 from deploy.local.servers import RabbitMQ
 from models.database import discard_connection
@@ -322,7 +322,7 @@ def test_of_many_cancellations_at_once_one_releases_the_stock(database: None) ->
     apply(place_orders, placed)
     cancellations = [move(placed.id, "cancelled") for _ in range(12)]
 
-    in_threads(12, lambda n: orders._apply_moves([cancellations[n]]))
+    in_threads(12, lambda n: moves._apply_moves([cancellations[n]]))
 
     found = rows("SELECT status, count(*) FROM commands WHERE kind = 'move_order' GROUP BY 1")
     assert dict(found) == {"applied": 1, "rejected": 11}
@@ -341,8 +341,8 @@ def test_orders_moves_and_adjustments_at_once_leave_books_that_agree(database: N
             place([order(("B", 1), ("A", 3)) for _ in range(5)])
         elif n % 3 == 1:
             mine = placed[n::12]
-            orders._apply_moves([move(each.id, "shipped") for each in mine])
-            orders._apply_moves([move(each.id, "returned") for each in reversed(mine)])
+            moves._apply_moves([move(each.id, "shipped") for each in mine])
+            moves._apply_moves([move(each.id, "returned") for each in reversed(mine)])
         else:
             inventory._adjust([adjustment(sku, -1) for sku in ("B", "A", "B")])
 

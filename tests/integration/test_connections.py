@@ -12,7 +12,7 @@ from actors import access
 from actors.access import RightMissing
 from actors.broker import Broker
 from actors.commands import QUEUES
-from actors.orders import move_orders
+from actors.moves import move_orders
 from actors.placing import place_orders
 from config import ROOT
 from tests.conftest import eventually

@@ -11,7 +11,7 @@ from dramatiq.errors import ConnectionClosed
 from actors import dead_letters as letters
 from actors.envelope import EnvelopeEncoder, for_the_record
 from actors.inventory import adjust_stock
-from actors.orders import move_orders
+from actors.moves import move_orders
 from actors.placing import place_orders
 from models import database as db
 from models.queries import reads

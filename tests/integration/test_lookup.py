@@ -6,7 +6,7 @@ import pytest
 
 from actors.commands import AdjustStock, MoveOrder, Origin
 from actors.inventory import adjust_stock, put_products
-from actors.orders import move_orders
+from actors.moves import move_orders
 from actors.placing import place_behind, place_orders
 from models import database as db
 from models.queries import lookup

@@ -11,8 +11,8 @@ from actors import dead_letters as letters
 from actors import settled
 from actors.commands import DiscardFailures, PauseQueue, RetryFailures
 from actors.inventory import adjust_stock
+from actors.moves import move_orders
 from actors.operations import _begin, operate
-from actors.orders import move_orders
 from actors.placing import place_orders
 from actors.settled import query_of
 from actors.stats import recorder

@@ -13,7 +13,7 @@ from playhouse.migrations import Runner
 
 from actors import dead_letters
 from actors import undecided as record
-from actors.orders import move_orders
+from actors.moves import move_orders
 from actors.placing import place_orders
 from config import settings
 from deploy.local.servers import Postgres

@@ -11,7 +11,7 @@ import peewee
 import psycopg2
 import pytest
 
-from actors import inventory, orders, placing
+from actors import inventory, moves, placing
 from actors.commands import PlaceOrder
 from actors.placing import place_orders
 from actors.retries import passes_by_itself
@@ -295,7 +295,7 @@ def test_orders_restocks_and_moves_at_once_with_hardly_any_stock(database: None,
             mine = [order(*first), order(*second)]
             place(mine)
             if n % 2:
-                orders._apply_moves([move(each.id, "cancelled") for each in reversed(mine)])
+                moves._apply_moves([move(each.id, "cancelled") for each in reversed(mine)])
             else:
                 inventory._adjust([adjustment(sku, units) for sku, units in first])
                 inventory._adjust([adjustment(sku, -units) for sku, units in reversed(second)])

@@ -17,10 +17,10 @@ import psycopg2
 import pytest
 
 from actors import dead_letters as letters
-from actors import inventory, orders
+from actors import inventory, moves
 from actors.commands import ROUTES_BY_ACTOR, PlaceOrder
 from actors.inventory import adjust_stock
-from actors.orders import move_orders
+from actors.moves import move_orders
 from actors.placing import place_orders
 from config import settings
 from models import database as db
@@ -364,8 +364,8 @@ def test_while_orders_are_placed_and_moved_no_difference_is_seen(database: None)
         for _ in range(15):
             placed = [order(("A", 1 + n), ("B", 1)) for _ in range(10)]
             place(placed)
-            orders._apply_moves([move(each.id, "shipped") for each in placed[:6]])
-            orders._apply_moves([move(each.id, "returned") for each in placed[:3]])
+            moves._apply_moves([move(each.id, "shipped") for each in placed[:6]])
+            moves._apply_moves([move(each.id, "returned") for each in placed[:3]])
             inventory._adjust([adjustment("A", -1), adjustment("B", 2)])
             letters.record(for_actor(place_orders, order(("A", 1))), ValueError("a bug"), "…")
 

@@ -19,7 +19,7 @@ import pytest
 
 from actors import dead_letters as letters
 from actors.inventory import adjust_stock
-from actors.orders import _apply_moves, move_orders
+from actors.moves import _apply_moves, move_orders
 from actors.placing import place_orders
 from config import SettingsError, parse, settings
 from models import database as db

@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 
 from actors.inventory import adjust_stock
-from actors.orders import move_orders
+from actors.moves import move_orders
 from actors.placing import place_orders
 from actors.retries import passes_by_itself
 from config import settings

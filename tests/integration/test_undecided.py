@@ -8,7 +8,7 @@ from dramatiq.broker import MessageProxy
 
 from actors import dead_letters
 from actors import undecided as record
-from actors.orders import move_orders
+from actors.moves import move_orders
 from actors.placing import place_orders
 from models import database as db
 from models.queries import dead_letters as queries
@@ -128,7 +128,7 @@ def test_a_move_that_waits_long_for_its_order_says_so(
 
     apply(move_orders, early)
     assert undecided.page(limit=10) == []
-    monkeypatch.setattr("actors.orders.WAITS_NOTED_FROM", 0)
+    monkeypatch.setattr("actors.moves.WAITS_NOTED_FROM", 0)
     apply(move_orders, early)
 
     (listed,) = undecided.page(kind="move_order", limit=10)

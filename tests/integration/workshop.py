@@ -31,8 +31,8 @@ from actors.commands import (
     join,
 )
 from actors.inventory import adjust_stock, put_products
+from actors.moves import move_orders
 from actors.operations import operate
-from actors.orders import move_orders
 from actors.placing import place_behind, place_orders
 from config import settings
 from deploy.local.servers import RabbitMQ

@@ -24,7 +24,7 @@ def test_the_front_door_can_be_imported_without_the_actors() -> None:
         [sys.executable, "-c", script], cwd=CHECKOUT, capture_output=True, text=True, check=True
     )
 
-    for module in ("actors.orders", "actors.placing", "actors.inventory", "actors.main"):
+    for module in ("actors.moves", "actors.placing", "actors.inventory", "actors.main"):
         assert f"'{module}'" not in ran.stdout
 
 

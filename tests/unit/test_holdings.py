@@ -56,7 +56,7 @@ def test_the_error_is_its_own_line_and_not_the_context_of_postgresql() -> None:
         "psycopg2.errors.CheckViolation: inner\n\n"
         "The above exception was the direct cause of the following exception:\n\n"
         "Traceback (most recent call last):\n"
-        '  File "/app/actors/orders.py", line 2, in _place\n'
+        '  File "/app/actors/placing.py", line 2, in _place\n'
         "    orders.insert(rows)\n"
         "peewee.IntegrityError: no price for MUG-01\n"
         "CONTEXT:  PL/pgSQL function cursed_order() line 3 at RAISE\n\n"

@@ -21,7 +21,7 @@ Traceback (most recent call last):
           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
   File "/usr/lib/python3.11/concurrent/futures/thread.py", line 58, in run
     result = self.fn()
-  File "/srv/holdfast/actors/orders.py", line 60, in place_orders
+  File "/srv/holdfast/actors/placing.py", line 60, in place_orders
     _placing.submit(commands)
 peewee.IntegrityError: no price
 """
@@ -34,7 +34,7 @@ def test_frames_of_libraries_are_folded_and_ours_are_not() -> None:
         [], ["peewee"], [], ["dramatiq", "concurrent"], []
     ]  # fmt: skip
     assert found[3].frames == 2
-    assert "actors/orders.py" in found[4].text
+    assert "actors/placing.py" in found[4].text
     assert "peewee.IntegrityError: no price" in found[4].text
     assert "CheckViolation" in found[2].text
 
