@@ -15,7 +15,7 @@ from dramatiq.common import q_name
 from dramatiq.errors import ConnectionClosed, DecodeError
 from dramatiq.message import Message
 
-from actors import dead_letters
+from actors import dead_letters, waiting_moves
 from actors.access import RightMissing, is_refused
 from actors.attachment import Attachment
 from actors.controls import controls
@@ -237,7 +237,7 @@ class Consumer(_RabbitmqConsumer):
         try:
             if not message.recorded:
                 # Dramatiq itself refuses only what no actor of this process is for.
-                dead_letters.record(message, message._exception, "")
+                waiting_moves.record_failure(message, message._exception, "")
         except Exception as error:  # whatever is wrong with the database, the message has to stay
             logger.exception(
                 "The record of a message can't be written; it goes back.", extra=about(message)

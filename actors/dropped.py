@@ -18,7 +18,7 @@ from dramatiq.common import xq_name
 from dramatiq.errors import DecodeError
 from dramatiq.message import Message
 
-from actors import access, commands, dead_letters
+from actors import access, commands, dead_letters, waiting_moves
 from actors.broker import declarations
 from actors.envelope import first_cause
 from actors.nodes import connect, connection_parameters
@@ -154,7 +154,7 @@ class Collector(threading.Thread):
             dead_letters.record_malformed(queue, body, first_cause(undecodable))
             return reason
         if not _is_decided(message):
-            dead_letters.record(MessageProxy(message), error, "")
+            waiting_moves.record_failure(MessageProxy(message), error, "")
             logger.error("Message %s is on record as a failure: %s", message.message_id, error)
         return reason
 

@@ -39,11 +39,10 @@ class Options(msgspec.Struct, omit_defaults=True):
     deadly: bool | msgspec.UnsetType = msgspec.UNSET
 
 
-class Arguments(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """commands: the batch, left encoded for the actor; waits: how often it was put off."""
+class Arguments(msgspec.Struct, forbid_unknown_fields=True):
+    """commands: the batch, left encoded for the actor."""
 
     commands: msgspec.Raw
-    waits: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 class Envelope(msgspec.Struct, forbid_unknown_fields=True):
@@ -125,5 +124,5 @@ def _given(struct: msgspec.Struct) -> dict[str, Any]:
     return {
         name: value
         for name, value in msgspec.structs.asdict(struct).items()
-        if value is not msgspec.UNSET and not (name == "waits" and value == 0)
+        if value is not msgspec.UNSET
     }

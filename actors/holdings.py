@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from heapq import nsmallest
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 from dramatiq.common import dq_name, q_name
@@ -18,17 +18,9 @@ ERROR_CHARACTERS_MAX: Final = 200
 Held = dict[str, Any]
 
 
-class About(NamedTuple):
-    """What a message is about. order_id: of its first command, where that is about an order."""
-
-    commands: int
-    order_id: str | None
-
-
 #: Why a message waits for its time; the dashboard has the words.
 FAILED: Final = "failed"
 PASSING: Final = "passing"
-WAITS_FOR_ORDER: Final = "waits_for_order"
 SPLIT: Final = "split"
 GOES_ON: Final = "goes_on"
 PUT_BACK: Final = "put_back"
@@ -38,12 +30,13 @@ class Holdings:
     """What the consumers of a worker hold, as `models.queries.workers.WorkerReport` has it."""
 
     def __init__(self) -> None:
-        self._about: dict[str, About] = {}
+        # How many commands the messages that were shown last have, by id.
+        self._counts: dict[str, int] = {}
 
     def of(self, consumers: Iterable[Any], came_back: Iterable[PutBack] = ()) -> dict[str, Held]:
         """By main queue; consumers: the worker's consumer threads; came_back: its put-backs."""
         found: dict[str, Held] = {}
-        shown: dict[str, About] = {}
+        shown: dict[str, int] = {}
         for thread in consumers:
             # A copy at once: its own thread goes on.
             messages = list(getattr(thread.consumer, "held", {}).values())
@@ -55,15 +48,15 @@ class Holdings:
         for message in came_back:
             if message.queue in found:
                 found[message.queue]["put_back"].append(msgspec.to_builtins(message))
-        self._about = shown
+        self._counts = shown
         return found
 
-    def _delayed(self, messages: list[Any], shown: dict[str, About]) -> Held:
+    def _delayed(self, messages: list[Any], shown: dict[str, int]) -> Held:
         soonest = nsmallest(SHOWN_MAX, messages, key=_eta)
         for message in soonest:
             # Large batches, and the same ones again every couple of seconds: read once.
             id_ = message.message_id
-            shown[id_] = self._about.get(id_) or _about(message)
+            shown[id_] = self._counts.get(id_) or _count(message)
         return {
             "delayed_held": len(messages),
             "next_eta_ms": _eta(soonest[0]) if soonest else None,
@@ -98,7 +91,7 @@ def _eta(message: Any) -> int:
     return eta
 
 
-def _shown(message: Any, about: About) -> Held:
+def _shown(message: Any, count: int) -> Held:
     return {
         "message_id": message.message_id,
         "actor": message.actor_name,
@@ -106,16 +99,13 @@ def _shown(message: Any, about: About) -> Held:
         "retries": message.options.get("retries", 0),
         "reason": _reason(message),
         "error": _error(message.options.get("traceback")),
-        "commands": about.commands,
-        "order_id": about.order_id,
+        "commands": count,
     }
 
 
 def _reason(message: Any) -> str:
     """Told by what the only senders of delayed messages write into them: actors/retries.py, the
-    actors of moves and of operations, and actors/requeue.py."""
-    if message.kwargs.get("waits"):
-        return WAITS_FOR_ORDER
+    actor of operations, and actors/requeue.py."""
     if message.options.get("traceback") or message.options.get("retries"):
         return PASSING if message.options.get("passing") else FAILED
     if message.actor_name == commands.ROUTES[commands.Operate].actor:
@@ -133,10 +123,8 @@ def _error(traceback: str | None) -> str:
     return readable(next(lines, "")[:ERROR_CHARACTERS_MAX])
 
 
-def _about(message: Any) -> About:
+def _count(message: Any) -> int:
     try:
-        batch = commands.split(message.kwargs["commands"])
-        first = commands.sketch(commands.join([bytes(batch[0])]))
-    except (IndexError, KeyError, ValueError, RecursionError):
-        return About(0, None)
-    return About(len(batch), first[0].order_id if first else None)
+        return len(commands.split(message.kwargs["commands"]))
+    except (KeyError, ValueError, RecursionError):
+        return 0

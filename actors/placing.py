@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import dramatiq
 import msgspec
 import peewee
 
-from actors import ahead
+from actors import ahead, waiting_moves
 from actors.broker import broker
 from actors.commands import PLACE_BEHIND, ROUTES, PlaceOrder, decode, encode, join
 from actors.controls import controls
@@ -20,6 +20,7 @@ from actors.stats import recorder
 from config import settings
 from models.database import BundledTransaction, bundled_transaction
 from models.queries import inbox, orders, slots, stock
+from models.queries import waiting_moves as waiting
 from models.queries.inbox import Claim, Received
 from models.queries.orders import LineRow, OrderRow
 from models.queries.stock import Movement
@@ -40,8 +41,10 @@ def place_orders(commands: msgspec.Raw) -> None:
     What would be refused before its products are set up is left to `place_behind`.
     """
     placed = decode(PlaceOrder, commands)
-    left = _placing.submit(placed, current_message())
-    if behind := [encode(order) for order in placed if order.id in left]:
+    after = _placing.submit(placed, current_message())
+    # Here, where the orders of other messages don't wait for it.
+    waiting_moves.apply([order.id for order in placed if order.id in after.moved])
+    if behind := [encode(order) for order in placed if order.id in after.left]:
         # Confirmed, or else this message is tried again; the inbox knows what is decided.
         broker.enqueue(place_behind.message(commands=join(behind)))
 
@@ -65,16 +68,23 @@ ATTEMPTS: Final[tuple[Read, ...]] = (stock.read_levels, stock.read_levels, stock
 LeftOut = Callable[[Mapping[str, Level], Sequence[Decision], Mapping[str, datetime]], set[str]]
 
 
-def _place(take: Take[PlaceOrder]) -> set[str]:
-    """Returns the ids of the orders that are left to `place_behind`."""
+class Aftermath(NamedTuple):
+    """What is to be done once orders are decided. left: ids of those that are left to
+    `place_behind`; moved: of those that moves wait for."""
+
+    left: set[str]
+    moved: set[str]
+
+
+def _place(take: Take[PlaceOrder]) -> Aftermath:
     return _decide(take, orders_behind)
 
 
 def _place_behind(commands: Sequence[PlaceOrder]) -> None:
-    _decide(lambda: commands, lambda *_: set())
+    waiting_moves.apply(_decide(lambda: commands, lambda *_: set()).moved)
 
 
-def _decide(take: Take[PlaceOrder], left_out: LeftOut) -> set[str]:
+def _decide(take: Take[PlaceOrder], left_out: LeftOut) -> Aftermath:
     *optimistic, locked = ATTEMPTS
     for read in optimistic:
         try:
@@ -86,7 +96,7 @@ def _decide(take: Take[PlaceOrder], left_out: LeftOut) -> set[str]:
     return _decide_by(locked, take, left_out)
 
 
-def _decide_by(read: Read, take: Take[PlaceOrder], left_out: LeftOut) -> set[str]:
+def _decide_by(read: Read, take: Take[PlaceOrder], left_out: LeftOut) -> Aftermath:
     """Decide by levels that may change until the commit, which is then refused as a whole.
 
     Rows of stock come last: they are locked, changed and committed by one message to the server.
@@ -108,15 +118,17 @@ def _decide_by(read: Read, take: Take[PlaceOrder], left_out: LeftOut) -> set[str
             for command, decision in zip(mine, decisions, strict=True)
         ]
         refused = [(d.order_id, d.refusal) for d in decisions if not isinstance(d, Allocation)]
-        work.commit(
+        moved = work.commit(
             *orders.insertions(rows),
             *inbox.refusals_written(refused),
             *inbox.unclaimed(given_back),
             *stock.changes(_allocations(decisions, levels)),
+            # Of those that were decided before as well: see actors/waiting_moves.py.
+            then=[waiting.look_for([command.id for command in commands])],
         )
     # Whichever actor decided them: the figures of orders are in one place.
     recorder.decided(ROUTES[PlaceOrder].actor, commands, mine, len(refused))
-    return left
+    return Aftermath(left, {order_id for (order_id,) in moved} - left)
 
 
 def _claim(

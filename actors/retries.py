@@ -32,7 +32,7 @@ from dramatiq.errors import BrokerConnectionError
 from dramatiq.message import Message
 from dramatiq.middleware import Retries as DramatiqRetries
 
-from actors import commands, dead_letters, undecided
+from actors import commands, undecided, waiting_moves
 from actors.controls import controls
 from actors.crashes import DEADLY, NotAlone, WorkerDied
 from actors.limits import Limited
@@ -157,7 +157,8 @@ class Retries(DramatiqRetries):
 
     def _give_up(self, broker: Any, message: Any, exception: BaseException) -> None:
         try:
-            dead_letters.record(message, exception, "".join(traceback.format_exception(exception)))
+            trace = "".join(traceback.format_exception(exception))
+            waiting_moves.record_failure(message, exception, trace)
         except Exception as error:  # whatever the database refuses, the message must not be lost
             if lost_connection(error):
                 raise

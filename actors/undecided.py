@@ -7,7 +7,7 @@ with the register of this process alone (actors/put_backs.py).
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final
@@ -42,15 +42,7 @@ def note(message: Any, error: BaseException) -> bool:
 
     message: with the queue, actor, id and commands of a Dramatiq message.
     """
-    return _note(message, list(_read(message)), type(error).__name__, error_line(error))
-
-
-def note_waiting(message: Any, reason: str) -> bool:
-    """Record that the commands of a message wait for something; as `note`."""
-    return _note(message, list(_read(message)), queries.WAITS, reason)
-
-
-def _note(message: Any, attempted: Sequence[Attempted], error_class: str, error: str) -> bool:
+    attempted = list(_read(message))
     if not attempted:
         return True
     # Without what clients wrote there is nothing left in it that a database could refuse.
@@ -60,7 +52,7 @@ def _note(message: Any, attempted: Sequence[Attempted], error_class: str, error:
         try:
             queries.note(
                 route.kind if route else "", message.actor_name, message.queue_name,
-                message.message_id, batch, error_class, error,
+                message.message_id, batch, type(error).__name__, error_line(error),
             )  # fmt: skip
         except Exception as failure:  # what becomes of the message must not depend on this
             logger.warning("An attempt that failed can't be recorded: %s", error_line(failure))

@@ -152,9 +152,9 @@ def place(_side: Side) -> int:
 def move(side: Side) -> int:
     """A batch of orders of this month is delivered; the second time that is refused."""
     from actors.commands import MoveOrder  # noqa: PLC0415
-    from actors.moves import _apply_moves  # noqa: PLC0415
+    from actors.moves import _apply  # noqa: PLC0415
 
-    _apply_moves(
+    _apply(
         [
             MoveOrder(str(uuid4()), datetime.now(UTC), id_, "delivered")
             for id_ in random.sample(side.newest, BATCH)

@@ -82,6 +82,8 @@ class Order(Table):
     updated_at = TimestampField()
     metadata = BinaryJSONField()
     rejection = BinaryJSONField(null=True)
+    move_accepted_at = TimestampField(null=True)
+    moved_by = peewee.UUIDField(null=True)
 
     class Meta:
         table_name = "orders"
@@ -325,6 +327,19 @@ class Undecided(Table):
         table_name = "undecided"
 
 
+class WaitingMove(Table):
+    position = peewee.BigAutoField()
+    order_id = peewee.UUIDField()
+    command_id = peewee.UUIDField(unique=True)
+    accepted_at = TimestampField()
+    since = TimestampField()
+    moves_to = peewee.TextField()
+    command = peewee.TextField()
+
+    class Meta:
+        table_name = "waiting_moves"
+
+
 class Clock(Table):
     id = peewee.TextField(primary_key=True)
     seen_at = TimestampField()
@@ -362,5 +377,5 @@ TABLES = (
     Product, Stock, Command, IdempotencyKey, Order, OrderLine, OrderEvent, StockMovement, ApiKey,
     DeadLetter, RateLimit, ActorStats, QueueStats, Worker, PausedQueue, ActorLimit, Operation,
     AuditEntry, Reconciliation, Attempt, Undecided, RetiredMonth,
-    OpeningBalance, Clock,
+    OpeningBalance, Clock, WaitingMove,
 )  # fmt: skip

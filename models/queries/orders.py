@@ -48,7 +48,7 @@ RETURNING o.id::text, o.version
 """
 
 LOCK_ORDERS = """
-SELECT o.id::text, o.placed_at, o.status, o.version
+SELECT o.id::text, o.placed_at, o.status, o.version, o.move_accepted_at, o.moved_by::text
 FROM unnest(%s::uuid[]) AS wanted (id)
 JOIN commands AS c ON c.id = wanted.id AND c.status <> 'pending'
 JOIN orders AS o ON o.placed_at = c.placed_at AND o.id = c.id
@@ -78,16 +78,20 @@ JOIN order_lines AS l ON l.placed_at = o.placed_at AND l.order_id = o.id
 WHERE l.placed_at BETWEEN %s AND %s GROUP BY 1, 2, 3
 """
 
+# A clock that is ahead must not refuse the moves of others until they catch up with it: to have
+# come by now, a move was accepted by now.
 WRITE_MOVES = """
 WITH given AS (
-    SELECT * FROM unnest(%s::uuid[], %s::timestamptz[], %s::integer[], %s::text[], %s::text[])
-        AS m (order_id, placed_at, version, status, data)
+    SELECT * FROM unnest(%s::uuid[], %s::timestamptz[], %s::integer[], %s::text[], %s::text[],
+                         %s::timestamptz[], %s::uuid[])
+        AS m (order_id, placed_at, version, status, data, accepted_at, command_id)
 ), final AS (
-    SELECT DISTINCT ON (order_id) order_id, placed_at, version, status
+    SELECT DISTINCT ON (order_id) order_id, placed_at, version, status, accepted_at, command_id
     FROM given ORDER BY order_id, version DESC
 ), moved AS (
     UPDATE orders AS o
-    SET status = final.status, version = final.version, updated_at = now()
+    SET status = final.status, version = final.version, updated_at = now(),
+        move_accepted_at = least(final.accepted_at, now()), moved_by = final.command_id
     FROM final WHERE o.placed_at = final.placed_at AND o.id = final.order_id
       AND o.placed_at BETWEEN %s AND %s
 )
@@ -144,6 +148,8 @@ class MoveRow(NamedTuple):
     version: int
     status: str
     data: Mapping[str, object]
+    accepted_at: datetime
+    command_id: str
 
 
 def insert(orders: Sequence[OrderRow]) -> None:
@@ -204,8 +210,8 @@ def lock(ids: Iterable[str]) -> dict[str, LockedOrder]:
         return {}
     within = span(each.at for each in known.values())
     locked = {
-        id_: LockedOrder(placed_at, OrderState(status, version))
-        for id_, placed_at, status, version in fetch(LOCK_ORDERS, (array(wanted), *within))
+        id_: LockedOrder(placed_at, OrderState(*state))
+        for id_, placed_at, *state in fetch(LOCK_ORDERS, (array(wanted), *within))
     }
     if missing := [id_ for id_ in wanted if id_ not in locked]:
         for id_, placed_at in fetch(FAILED_WITHOUT_ROW, (array(missing),)):
@@ -243,6 +249,8 @@ def write_moves(moves: Collection[MoveRow]) -> None:
             _numbers([move.version for move in moves]),
             text_array([move.status for move in moves]),
             text_array([json_text(move.data) for move in moves]),
+            array([move.accepted_at.isoformat() for move in moves]),
+            array([move.command_id for move in moves]),
             *span(move.placed_at for move in moves),
         ),
     )

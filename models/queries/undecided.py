@@ -24,11 +24,13 @@ SET attempts = u.attempts + 1, last_at = excluded.last_at, message_id = excluded
     error_class = excluded.error_class, error = excluded.error
 """
 
-#: The class of what is no error: the command waits for another one.
+#: The class of what is no error: the command was put back.
 WAITS: Final = "Waits"
-#: A command that an operator put back has an outcome of `pending`: that is none.
+#: A command that an operator put back has an outcome of `pending`: that is none. A move that waits
+#: for its order was tried, and nothing stops it.
 OPEN: Final = """
 NOT EXISTS (SELECT FROM commands AS c WHERE c.id = u.command_id AND c.status <> 'pending')
+AND NOT EXISTS (SELECT FROM waiting_moves AS w WHERE w.command_id = u.command_id)
 """
 
 SELECT = f"""
@@ -58,7 +60,7 @@ KEPT_DAYS: Final = 30
 class Undecided(NamedTuple):
     """A command and what stopped the last attempt. customer_id: None of what no customer asked for.
 
-    attempts: how many failed, were put back or had to wait; first_at, last_at: the first and the
+    attempts: how many failed or were put back; first_at, last_at: the first and the
     last of them; error: one line.
     """
 

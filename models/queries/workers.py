@@ -30,8 +30,8 @@ class WorkerReport:
 
     {"unacked": n, "oldest_ms": …|null, "delayed_held": n, "next_eta_ms": …|null, "delayed": [the
     soonest 20: {"message_id", "actor", "eta_ms", "retries", "reason": see actors/holdings.py,
-    "error", "commands": how many, "order_id": of the first, or null}], "put_back": [the longest
-    20 together: {"message_id", "queue", "actor", "count", "first_ms", "last_ms", "error"}]}
+    "error", "commands": how many}], "put_back": [the longest 20 together: {"message_id", "queue",
+    "actor", "count", "first_ms", "last_ms", "error"}]}
     """
 
     id: str

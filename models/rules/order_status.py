@@ -1,9 +1,11 @@
 """The states of an order, the moves between them, and what each move does to stock."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from typing import Final, NamedTuple
 
 from models.rules.refusals import ILLEGAL_TRANSITION, PRECONDITION_FAILED, Refusal, refuse
+from models.rules.replacement import superseded_by
 
 PENDING: Final = "pending"
 CONFIRMED: Final = "confirmed"
@@ -39,19 +41,23 @@ EFFECT_PER_UNIT: Final[Mapping[str, tuple[int, int]]] = {
 
 
 class OrderState(NamedTuple):
-    """Where an order stands. version: counts its changes, from 1."""
+    """Where an order stands. version: counts its changes, from 1; moved_by: the command of the move
+    that it last took, move_accepted_at: when that was accepted; None of one that took none."""
 
     status: str
     version: int
+    move_accepted_at: datetime | None = None
+    moved_by: str | None = None
 
 
 class Move(NamedTuple):
-    """A move asked for. if_version: apply only to that version, or to one of several; restock: for
-    a return."""
+    """A move asked for. accepted_at: by the front door; if_version: apply only to that version, or
+    to one of several; restock: for a return."""
 
     command_id: str
     order_id: str
     to: str
+    accepted_at: datetime
     if_version: int | tuple[int, ...] | None = None
     restock: bool = True
 
@@ -93,7 +99,7 @@ def decide_moves(states: Mapping[str, OrderState], moves: Iterable[Move]) -> lis
             decisions.append(NotMoved(move, refusal))
             continue
         version = state.version + 1
-        current[move.order_id] = OrderState(move.to, version)
+        current[move.order_id] = OrderState(move.to, version, move.accepted_at, move.command_id)
         keeps_stock = move.to == RETURNED and not move.restock
         effect = (0, 0) if keeps_stock else EFFECT_PER_UNIT[move.to]
         decisions.append(Moved(move, version, effect))
@@ -107,7 +113,19 @@ def fits_version(version: int, if_version: int | tuple[int, ...] | None) -> bool
     return if_version is None or version == if_version
 
 
+def _is_late(state: OrderState, move: Move) -> bool:
+    """Whether the order took a move since that was accepted after this one.
+
+    Who names a version says what the move comes after; that counts for more than two clocks.
+    """
+    if state.move_accepted_at is None or move.if_version is not None:
+        return False
+    return move.accepted_at < state.move_accepted_at
+
+
 def _refusal(state: OrderState, move: Move) -> Refusal | None:
+    if _is_late(state, move):
+        return superseded_by(str(state.moved_by))
     if not fits_version(state.version, move.if_version):
         named = move.if_version if isinstance(move.if_version, tuple) else (move.if_version,)
         return refuse(

@@ -9,7 +9,6 @@ import dramatiq.worker
 import pytest
 
 import actors.consumer
-import actors.moves
 import actors.operations
 import actors.placing
 from deploy.local.servers import RabbitMQ
@@ -41,9 +40,7 @@ def workshop(
     monkeypatch.setattr(dramatiq.worker, "POST_PROCESS_MESSAGE_RETRY_DELAY_SECS", 0.1)
     monkeypatch.setattr(actors.consumer, "PUT_BACK_PAUSE_S", 0.1)
     shop = Workshop(rabbitmq)
-    # A move that waits is published by the worker that found it early.
-    monkeypatch.setattr(actors.moves, "broker", shop.broker)
-    # And an order that waits behind its products.
+    # An order that waits behind its products is published by the worker that left it out.
     monkeypatch.setattr(actors.placing, "broker", shop.broker)
     monkeypatch.setattr(actors.operations, "broker", shop.broker)
     yield shop

@@ -19,11 +19,13 @@ from hypothesis.stateful import (
 )
 
 from actors import inventory, moves
-from actors.commands import AdjustStock, MoveOrder, PlaceOrder, PutProduct, encode, join
+from actors.commands import AdjustStock, MoveOrder, PlaceOrder, PutProduct
 from actors.inventory import adjust_stock, put_products
-from actors.moves import WAITS_MAX, move_orders
+from actors.moves import move_orders
 from actors.placing import place_behind, place_orders
+from actors.waiting_moves import sweep
 from deploy.local.servers import RabbitMQ
+from models import database as db
 from models.database import discard_connection
 from tests.integration.workshop import (
     adjustment,
@@ -194,7 +196,12 @@ class Books(RuleBasedStateMachine):
     @rule()
     def move_an_order_that_was_never_accepted(self) -> None:
         lonely = move(new_id(), "shipped")
-        move_orders(commands=join([encode(lonely)]), waits=WAITS_MAX)
+        apply(move_orders, lonely)
+        db.execute(
+            "UPDATE waiting_moves SET since = now() - interval '31 days' WHERE command_id = %s",
+            (lonely.id,),
+        )
+        sweep()
         self.shop.outcomes[lonely.id] = "rejected"
 
     @rule(which=st.integers(0, 1_000), seed=st.integers(0, 1_000))
@@ -322,7 +329,7 @@ def test_of_many_cancellations_at_once_one_releases_the_stock(database: None) ->
     apply(place_orders, placed)
     cancellations = [move(placed.id, "cancelled") for _ in range(12)]
 
-    in_threads(12, lambda n: moves._apply_moves([cancellations[n]]))
+    in_threads(12, lambda n: moves._apply([cancellations[n]]))
 
     found = rows("SELECT status, count(*) FROM commands WHERE kind = 'move_order' GROUP BY 1")
     assert dict(found) == {"applied": 1, "rejected": 11}
@@ -341,8 +348,8 @@ def test_orders_moves_and_adjustments_at_once_leave_books_that_agree(database: N
             place([order(("B", 1), ("A", 3)) for _ in range(5)])
         elif n % 3 == 1:
             mine = placed[n::12]
-            moves._apply_moves([move(each.id, "shipped") for each in mine])
-            moves._apply_moves([move(each.id, "returned") for each in reversed(mine)])
+            moves._apply([move(each.id, "shipped") for each in mine])
+            moves._apply([move(each.id, "returned") for each in reversed(mine)])
         else:
             inventory._adjust([adjustment(sku, -1) for sku in ("B", "A", "B")])
 

@@ -293,7 +293,9 @@ def test_nothing_is_checked_where_the_setting_says_so(
     clock, _ = start(reconcile_every_s=0.0)
 
     eventually(lambda: clock.seen.sampled_at)
-    assert [job.name for job in clock._jobs] == ["housekeeping", "sample", "survey"]
+    assert [job.name for job in clock._jobs] == [
+        "housekeeping", "sample", "survey", "waiting_moves",
+    ]  # fmt: skip
 
 
 def test_housekeeping_forgets_workers_that_died_a_day_ago(database: None) -> None:
@@ -338,7 +340,7 @@ def test_the_clock_keeps_everything_unless_it_is_told_not_to(
     clock, _ = start()
 
     assert eventually(lambda: [job.name for job in clock._jobs]) == [
-        "housekeeping", "sample", "survey", "reconcile",
+        "housekeeping", "sample", "survey", "waiting_moves", "reconcile",
     ]  # fmt: skip
 
 

@@ -578,20 +578,6 @@ def test_a_move_that_comes_before_its_order_is_decided_waits_and_then_applies(
     workshop.eventually_empty(move_orders.queue_name)
 
 
-def test_a_move_whose_order_never_comes_is_refused_in_the_end(workshop: Workshop) -> None:
-    lonely = move(new_id(), "shipped")
-    last = for_actor(move_orders, lonely)
-    last.kwargs["waits"] = 1_000
-    workshop.broker.enqueue(last)
-    workshop.start(move_orders.queue_name)
-
-    eventually(lambda: outcomes([lonely]) == ["rejected"])
-
-    ((problem,),) = rows("SELECT problem FROM commands WHERE id = %s", lonely.id)
-    assert problem["type"] == "/problems/unknown-order"
-    workshop.eventually_empty(move_orders.queue_name)
-
-
 # --- duplicates ---
 
 

@@ -231,7 +231,7 @@ def test_a_record_that_can_not_be_written_keeps_its_message_at_the_head(
         raise OSError("no database")
 
     with monkeypatch.context() as patch:
-        patch.setattr("actors.retries.dead_letters.record", unwritable)
+        patch.setattr("actors.waiting_moves.dead_letters.record", unwritable)
         send(workshop, actor, ["poison"], ["next"])
         workshop.start(LANE)
         eventually(lambda: len(tried) >= 3)

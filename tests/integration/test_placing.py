@@ -105,7 +105,7 @@ def one_by_one(placed: Sequence[PlaceOrder]) -> None:
         place([each])
 
 
-def in_another_thread(run: Callable[[], None]) -> Callable[[], Thread]:
+def in_another_thread(run: Callable[[], object]) -> Callable[[], Thread]:
     """For a connection of its own."""
 
     def start() -> Thread:
@@ -295,7 +295,7 @@ def test_orders_restocks_and_moves_at_once_with_hardly_any_stock(database: None,
             mine = [order(*first), order(*second)]
             place(mine)
             if n % 2:
-                moves._apply_moves([move(each.id, "cancelled") for each in reversed(mine)])
+                moves._apply([move(each.id, "cancelled") for each in reversed(mine)])
             else:
                 inventory._adjust([adjustment(sku, units) for sku, units in first])
                 inventory._adjust([adjustment(sku, -units) for sku, units in reversed(second)])

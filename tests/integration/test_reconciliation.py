@@ -364,8 +364,8 @@ def test_while_orders_are_placed_and_moved_no_difference_is_seen(database: None)
         for _ in range(15):
             placed = [order(("A", 1 + n), ("B", 1)) for _ in range(10)]
             place(placed)
-            moves._apply_moves([move(each.id, "shipped") for each in placed[:6]])
-            moves._apply_moves([move(each.id, "returned") for each in placed[:3]])
+            moves._apply([move(each.id, "shipped") for each in placed[:6]])
+            moves._apply([move(each.id, "returned") for each in placed[:3]])
             inventory._adjust([adjustment("A", -1), adjustment("B", 2)])
             letters.record(for_actor(place_orders, order(("A", 1))), ValueError("a bug"), "…")
 

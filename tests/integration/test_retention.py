@@ -19,7 +19,7 @@ import pytest
 
 from actors import dead_letters as letters
 from actors.inventory import adjust_stock
-from actors.moves import _apply_moves, move_orders
+from actors.moves import move_orders
 from actors.placing import place_orders
 from config import SettingsError, parse, settings
 from models import database as db
@@ -275,9 +275,9 @@ def test_a_move_of_an_order_that_is_gone_is_refused_at_once(past: None) -> None:
     applied(keep(2))
     late, early = move(gone.id, "returned"), move(new_id(), "shipped")
 
-    waits = _apply_moves([late, early])
+    apply(move_orders, late, early)
 
-    assert waits == {early.order_id}
+    assert rows("SELECT command_id::text FROM waiting_moves") == [(early.id,)]
     assert outcomes([late, early]) == ["rejected", None]
     ((problem,),) = rows("SELECT problem FROM commands WHERE id = %s", late.id)
     assert problem["type"] == "/problems/unknown-order"

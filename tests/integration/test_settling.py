@@ -140,7 +140,7 @@ def test_a_failure_that_can_not_be_recorded_is_not_let_go_of(
         raise OSError("no database")
 
     with monkeypatch.context() as patch:
-        patch.setattr("actors.retries.dead_letters.record", record)
+        patch.setattr("actors.waiting_moves.dead_letters.record", record)
         workshop.broker.enqueue(for_actor(actor, "a", retries=5))
         workshop.start(actor.queue_name)
         # When that was tried, then it comes again

@@ -4,6 +4,7 @@ import socket
 from collections.abc import Iterator
 from threading import Thread
 from time import monotonic
+from typing import Any
 
 import msgspec
 import peewee
@@ -284,8 +285,8 @@ def test_a_batch_that_is_delivered_after_an_unanswered_commit_changes_nothing(
     placed = order(("A", 2))
     commit = db.BundledTransaction.commit
 
-    def lost(work: db.BundledTransaction, *statements: db.Statement) -> None:
-        commit(work, *statements)
+    def lost(work: db.BundledTransaction, *statements: db.Statement, **then: Any) -> None:
+        commit(work, *statements, **then)
         raise peewee.OperationalError("server closed the connection unexpectedly")
 
     with monkeypatch.context() as patch, pytest.raises(peewee.OperationalError):

@@ -121,19 +121,16 @@ def test_a_record_shows_one_line_of_an_error_and_no_secret(database: None) -> No
     assert listed.error == "no such host in postgresql://shop:[redacted]@db/x"
 
 
-def test_a_move_that_waits_long_for_its_order_says_so(
-    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_move_that_waits_for_its_order_is_not_what_attempts_fail_at(database: None) -> None:
+    # Given a move that met faults before it came to wait
     early = move(new_id(), "shipped")
+    record.note(for_actor(move_orders, early), ValueError("the database is short of memory"))
+    assert len(undecided.page(limit=10)) == 1
 
     apply(move_orders, early)
+
     assert undecided.page(limit=10) == []
-    monkeypatch.setattr("actors.moves.WAITS_NOTED_FROM", 0)
-    apply(move_orders, early)
-
-    (listed,) = undecided.page(kind="move_order", limit=10)
-    assert (listed.command_id, listed.target) == (early.id, early.order_id)
-    assert listed.error == "Its order is not decided yet."
+    assert undecided.figures() == {}
 
 
 def test_pages_and_figures(database: None) -> None:

@@ -26,12 +26,13 @@ def _replace(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
 
 def sabotage_worker() -> None:
     """Put the worker's failpoints around the functions of its actors."""
-    from actors import full_queues, inventory, moves, placing  # noqa: PLC0415 - they read settings
+    # They read settings.
+    from actors import full_queues, inventory, moves, placing, waiting_moves  # noqa: PLC0415
     from actors.broker import broker  # noqa: PLC0415
     from models.queries import inbox  # noqa: PLC0415
 
     _replace(placing, "bundled_transaction", _around_a_bundle)
-    for module in (inventory, moves):
+    for module in (inventory, moves, waiting_moves):
         _replace(module, "transaction", _around_a_transaction)
     for name in ("claim", "claim_in_slot"):
         _replace(inbox, name, lambda claim: _then(claim, "after-claim"))

@@ -102,24 +102,23 @@ def test_what_is_only_being_worked_on_does_not_count_as_waiting(
 
 
 @pytest.mark.parametrize(
-    ("reason", "seen_s", "why", "order_id", "overdue"),
+    ("reason", "seen_s", "why", "overdue"),
     [
-        (holdings.FAILED, 1, "An attempt failed; it will be retried", None, False),
-        (holdings.WAITS_FOR_ORDER, 1, "Waits until its order is decided", "o-1", False),
-        (holdings.PUT_BACK, 9, "Put back by an operator", None, True),
+        (holdings.FAILED, 1, "An attempt failed; it will be retried", False),
+        (holdings.PUT_BACK, 9, "Put back by an operator", True),
     ],
 )
 def test_a_delayed_message_says_why_it_waits(
-    reason: str, seen_s: float, why: str, order_id: str | None, overdue: bool
+    reason: str, seen_s: float, why: str, overdue: bool
 ) -> None:
     held = {
         "message_id": "m", "actor": "move_orders", "eta_ms": 1_000, "retries": 0, "error": "",
-        "commands": 1, "reason": reason, "order_id": "o-1",
+        "commands": 1, "reason": reason,
     }  # fmt: skip
     holds = {"holdfast.transitions": {"delayed": [held]}, "holdfast.orders": {}}
     seen_at = datetime.fromtimestamp(seen_s, UTC)
 
     (message,) = delayed.messages([dataclasses.replace(a_worker(), holds=holds, seen_at=seen_at)])
 
-    assert (message.why, message.order_id, message.overdue) == (why, order_id, overdue)
+    assert (message.why, message.overdue) == (why, overdue)
     assert set(delayed.WHY) >= {reason}

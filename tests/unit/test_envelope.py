@@ -65,8 +65,6 @@ MALFORMED_CONTENT = {
     "kwargs a list": wire(kwargs=[]),
     "commands missing": wire(kwargs={}),
     "an unknown argument": wire(kwargs={"commands": [], "self": 1}),
-    "waits text": wire(kwargs={"commands": [], "waits": "1"}),
-    "waits negative": wire(kwargs={"commands": [], "waits": -1}),
     "args null": wire(args=None),
     "args given": wire(args=[1]),
     "args missing": wire(args=DROP),
@@ -189,14 +187,14 @@ def test_a_good_message_comes_back_as_it_was_sent_with_its_commands_left_encoded
         queue_name="holdfast.transitions",
         actor_name="move_orders",
         args=(),
-        kwargs={"commands": msgspec.Raw(b'[{"id":"x"}]'), "waits": 3},
+        kwargs={"commands": msgspec.Raw(b'[{"id":"x"}]')},
         options={"retries": 2, "traceback": "Traceback", "requeue_timestamp": 7, "eta": 9},
     )
 
     fields = encoder.decode(encoder.encode(sent.asdict()))
 
     assert bytes(fields["kwargs"].pop("commands")) == b'[{"id":"x"}]'
-    assert fields == {**sent.asdict(), "kwargs": {"waits": 3}}
+    assert fields == {**sent.asdict(), "kwargs": {}}
 
 
 @pytest.mark.parametrize(
@@ -219,7 +217,7 @@ def test_an_option_that_is_not_known_is_left_out_and_its_message_taken(
     assert encoder.decode(body)["options"] == {"retries": 2}
 
 
-def test_options_and_waits_that_were_not_given_are_not_made_up() -> None:
+def test_options_that_were_not_given_are_not_made_up() -> None:
     fields = encoder.decode(GOOD)
 
     assert fields["options"] == {}

@@ -1,5 +1,7 @@
 """The life of an order: only the drawn moves happen, and each change counts the version up."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,12 +27,20 @@ DRAWN = {
 DECIDED = ("confirmed", "rejected", "failed", "shipped", "delivered", "cancelled", "returned")
 ASKED_FOR = ("shipped", "delivered", "cancelled", "returned")
 
+NOON = datetime(2026, 12, 1, 12, tzinfo=UTC)
+
+
+def at(second: int) -> datetime:
+    return NOON + timedelta(seconds=second)
+
+
 moves = st.lists(
     st.builds(
         Move,
         st.uuids().map(str),
         st.sampled_from(["o-1", "o-2"]),
         st.sampled_from(ASKED_FOR),
+        st.integers(0, 3).map(at),
         st.none() | st.integers(1, 5),
         st.booleans(),
     ),
@@ -38,7 +48,16 @@ moves = st.lists(
 )
 states = st.fixed_dictionaries(
     {
-        id_: st.builds(OrderState, st.sampled_from(DECIDED), st.integers(1, 3))
+        id_: st.builds(
+            OrderState, st.sampled_from(DECIDED), st.integers(1, 3), st.none(), st.none()
+        )
+        | st.builds(
+            OrderState,
+            st.sampled_from(DECIDED),
+            st.integers(2, 3),
+            st.integers(0, 3).map(at),
+            st.just("before"),
+        )
         for id_ in ("o-1", "o-2")
     }
 )
@@ -47,7 +66,7 @@ states = st.fixed_dictionaries(
 @pytest.mark.parametrize("status", DECIDED)
 @pytest.mark.parametrize("to", ASKED_FOR)
 def test_only_drawn_moves_happen(status: str, to: str) -> None:
-    (decision,) = decide_moves({"o": OrderState(status, 1)}, [Move("m", "o", to)])
+    (decision,) = decide_moves({"o": OrderState(status, 1)}, [Move("m", "o", to, NOON)])
 
     assert isinstance(decision, Moved) == ((status, to) in DRAWN)
     if isinstance(decision, NotMoved):
@@ -73,7 +92,7 @@ def test_a_terminal_status_has_no_moves(status: str) -> None:
 def test_what_a_move_does_to_stock(
     before: str, to: str, restock: bool, effect: tuple[int, int]
 ) -> None:
-    (moved,) = decide_moves({"o": OrderState(before, 4)}, [Move("m", "o", to, None, restock)])
+    (moved,) = decide_moves({"o": OrderState(before, 4)}, [Move("m", "o", to, NOON, None, restock)])
 
     assert isinstance(moved, Moved)
     assert moved.effect == effect
@@ -82,7 +101,10 @@ def test_what_a_move_does_to_stock(
 def test_a_move_for_another_version_is_refused_even_where_it_would_be_legal() -> None:
     fits, stale = decide_moves(
         {"o": OrderState("confirmed", 1)},
-        [Move("1", "o", "shipped", if_version=1), Move("2", "o", "delivered", if_version=1)],
+        [
+            Move("1", "o", "shipped", NOON, if_version=1),
+            Move("2", "o", "delivered", NOON, if_version=1),
+        ],
     )
 
     assert isinstance(fits, Moved)
@@ -95,9 +117,9 @@ def test_a_move_for_one_of_several_versions_is_made_at_any_of_them() -> None:
     first, second, stale = decide_moves(
         {"o": OrderState("confirmed", 1)},
         [
-            Move("1", "o", "shipped", if_version=(1, 2)),
-            Move("2", "o", "delivered", if_version=(1, 2)),
-            Move("3", "o", "returned", if_version=(1, 2)),
+            Move("1", "o", "shipped", NOON, if_version=(1, 2)),
+            Move("2", "o", "delivered", NOON, if_version=(1, 2)),
+            Move("3", "o", "returned", NOON, if_version=(1, 2)),
         ],
     )
 
@@ -109,12 +131,45 @@ def test_a_move_for_one_of_several_versions_is_made_at_any_of_them() -> None:
     )
 
 
+def test_a_move_that_was_accepted_before_the_one_that_its_order_took_is_superseded() -> None:
+    shipped, late, delivered = decide_moves(
+        {"o": OrderState("confirmed", 1)},
+        [
+            Move("1", "o", "shipped", at(1)),
+            Move("2", "o", "returned", at(0)),
+            Move("3", "o", "delivered", at(1)),
+        ],
+    )
+
+    assert isinstance(shipped, Moved)
+    assert isinstance(late, NotMoved)
+    assert late.refusal.slug == "superseded"
+    assert late.refusal.extra == {"superseded_by": "1"}
+    # Of two that were accepted at the same time the order of their coming is as good as any.
+    assert isinstance(delivered, Moved)
+
+
+def test_a_move_that_names_the_version_of_its_order_comes_after_it_whatever_two_clocks_say() -> (
+    None
+):
+    (moved,) = decide_moves(
+        {"o": OrderState("shipped", 2, at(1), "1")}, [Move("2", "o", "delivered", at(0), 2)]
+    )
+
+    assert isinstance(moved, Moved)
+
+
 def test_of_two_cancellations_only_one_releases_stock() -> None:
     decisions = decide_moves(
-        {"o": OrderState("confirmed", 1)}, [Move(str(n), "o", "cancelled") for n in range(12)]
+        {"o": OrderState("confirmed", 1)}, [Move(str(n), "o", "cancelled", NOON) for n in range(12)]
     )
 
     assert [isinstance(d, Moved) for d in decisions] == [True] + [False] * 11
+
+
+def state_after(decision: Moved) -> OrderState:
+    move = decision.move
+    return OrderState(move.to, decision.version, move.accepted_at, move.command_id)
 
 
 @given(states, moves)
@@ -126,10 +181,14 @@ def test_each_change_follows_the_drawing_and_counts_the_version_up_by_one(
         assert decision.move == move
         state = now[move.order_id]
         legal = (state.status, move.to) in DRAWN and move.if_version in (None, state.version)
-        assert isinstance(decision, Moved) == legal
+        late = move.if_version is None and move.accepted_at < (state.move_accepted_at or NOON)
+        assert isinstance(decision, Moved) == (legal and not late)
         if isinstance(decision, Moved):
             assert decision.version == state.version + 1
-            now[move.order_id] = OrderState(move.to, decision.version)
+            now[move.order_id] = state_after(decision)
+        elif late:
+            assert decision.refusal.slug == "superseded"
+            assert decision.refusal.extra == {"superseded_by": state.moved_by}
 
 
 @given(states, moves, st.data())
@@ -141,7 +200,7 @@ def test_splitting_a_batch_of_moves_in_order_changes_nothing(
     between = dict(before)
     for decision in head:
         if isinstance(decision, Moved):
-            between[decision.move.order_id] = OrderState(decision.move.to, decision.version)
+            between[decision.move.order_id] = state_after(decision)
 
     assert head + decide_moves(between, asked[cut:]) == decide_moves(before, asked)
 

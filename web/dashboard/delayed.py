@@ -20,7 +20,6 @@ OVERDUE: Final = timedelta(seconds=1)
 WHY: Final[Mapping[str, str]] = {
     holdings.FAILED: "An attempt failed; it will be retried",
     holdings.PASSING: "A temporary fault; it is retried until the fault passes",
-    holdings.WAITS_FOR_ORDER: "Waits until its order is decided",
     holdings.SPLIT: "One of a failed batch; it is tried alone",
     holdings.GOES_ON: "A bulk operation on failures; the next part follows",
     holdings.PUT_BACK: "Put back by an operator",
@@ -29,7 +28,7 @@ WHY: Final[Mapping[str, str]] = {
 
 class DelayedMessage(NamedTuple):
     """overdue: whether its worker held it past its time; retries: attempts before; why: in words;
-    error: what the last attempt said, empty without a fault; order_id: what it waits for."""
+    error: what the last attempt said, empty without a fault."""
 
     message_id: str
     queue: str
@@ -40,7 +39,6 @@ class DelayedMessage(NamedTuple):
     why: str
     error: str
     commands: int
-    order_id: str | None
 
 
 class DelayedQueue(NamedTuple):
@@ -66,10 +64,9 @@ def messages(workers: list[WorkerRow]) -> list[DelayedMessage]:
 
 def _message(queue: str, one: Mapping[str, Any], seen_at: datetime) -> DelayedMessage:
     due_at = _time(one["eta_ms"])
-    waits = one["reason"] == holdings.WAITS_FOR_ORDER
     return DelayedMessage(
         one["message_id"], queue, one["actor"], due_at, seen_at - due_at > OVERDUE, one["retries"],
-        WHY[one["reason"]], one["error"], one["commands"], one["order_id"] if waits else None,
+        WHY[one["reason"]], one["error"], one["commands"],
     )  # fmt: skip
 
 
@@ -86,6 +83,7 @@ def context(snapshot: Snapshot, _deps: Deps) -> Mapping[str, object]:
         "delayed_queues": queues,
         "messages": messages(alive),
         "shown_max": SHOWN_MAX,
+        "waiting": None if facts is None else facts.waiting,
     }
 
 
