@@ -24,6 +24,7 @@ from actors.dropped import Collector
 from actors.exposition import Exposition
 from actors.policies import PoliciesUnknownError, conflicts
 from actors.queues import QueueInspector, QueuesUnknownError
+from actors.waiting_moves import sweep
 from config import Settings
 from models import housekeeping, retention
 from models.database import database, discard_connection
@@ -36,6 +37,7 @@ from models.queries import (
     reconciliation,
     server,
     undecided,
+    waiting_moves,
     workers,
 )
 from models.queries.queue_stats import QueueSample
@@ -44,6 +46,7 @@ logger = logging.getLogger(__name__)
 
 SAMPLE_EVERY_S: Final = 10.0
 SURVEY_EVERY_S: Final = 60.0
+SWEEP_EVERY_S: Final = 10.0
 #: Months are long; an hour is soon enough, and costs nothing.
 HOUSEKEEPING_EVERY_S: Final = 3_600.0
 RECONCILE_FIRST_AFTER_S: Final = 60.0
@@ -161,6 +164,7 @@ class Clock:
             Job("housekeeping", HOUSEKEEPING_EVERY_S, self._keep_house, now),
             Job("sample", SAMPLE_EVERY_S, self.sample, now),
             Job("survey", SURVEY_EVERY_S, self.survey, now),
+            Job("waiting_moves", SWEEP_EVERY_S, sweep, now),
         ]
         if self._given.reconcile_every_s:
             jobs.append(
@@ -197,6 +201,7 @@ class Clock:
         self.seen.workers = len(live)
         self.seen.failures = gauges.failures_open()
         self.seen.undecided = undecided.figures()
+        self.seen.waiting = waiting_moves.figures()
         self.seen.paused = frozenset(row.queue for row in controls.paused())
         try:
             queues = self.seen.queues = self._inspector.inspect(live)

@@ -16,11 +16,12 @@ from actors.health import answer, of_clock
 from actors.metrics import host_clock_metric
 from actors.queues import QueueState
 from models.host_clock import host_clock
+from models.queries import waiting_moves
 from models.queries.reconciliation import Reconciled
 from models.queries.server import READ_ONLY
 from models.queries.undecided import Figures
 
-JOBS: Final = ("housekeeping", "sample", "survey", "reconcile", "retention")
+JOBS: Final = ("housekeeping", "sample", "survey", "waiting_moves", "reconcile", "retention")
 
 
 @dataclass(slots=True)
@@ -39,6 +40,7 @@ class Seen:
     workers: int | None = None
     failures: dict[str, int] | None = None
     undecided: dict[str, Figures] | None = None
+    waiting: waiting_moves.Figures | None = None
     # What policies do to our queues that they must not.
     policies: list[str] = field(default_factory=list)
     # What RabbitMQ dropped and is on record, by queue and reason.
@@ -99,6 +101,8 @@ class ClockMetrics(Collector):
             yield _failures(seen.failures)
         if seen.undecided is not None:
             yield from _undecided(seen.undecided)
+        if seen.waiting is not None:
+            yield from _waiting(seen.waiting)
         if seen.reconciled is not None:
             yield from _reconciliation(seen.reconciled)
         yield _job_failures(seen.faults)
@@ -193,6 +197,13 @@ def _undecided(figures: dict[str, Figures]) -> Iterator[Metric]:
         all_of_them.add_metric((actor,), found.commands)
         overdue.add_metric((actor,), found.overdue)
     yield from (all_of_them, overdue)
+
+
+def _waiting(found: waiting_moves.Figures) -> Iterator[Metric]:
+    yield _gauge("holdfast_waiting_moves", "Moves that wait for the decision of their order.",
+                 found.moves)  # fmt: skip
+    yield _gauge("holdfast_waiting_moves_oldest_age_seconds",
+                 "How long the oldest of them has waited; 0 of none.", found.oldest_s)  # fmt: skip
 
 
 def _job_failures(faults: dict[str, int]) -> Metric:

@@ -15,6 +15,8 @@ from models.queries.retention import KEPT_FROM
 from models.queries.stats import FINEST_S
 from models.rules.order_status import CONFIRMED, EFFECT_PER_UNIT, MOVES, timelines
 
+#: Whoever decides an order applies its moves at once; what a crash leaves behind the clock does.
+LEFT_BEHIND_MINUTES: Final = 1
 #: A command that was put back has its message before it is pending: so long without is no race.
 PENDING_MINUTES: Final = 5
 #: Of the 30 samples that the clock takes in that time.
@@ -231,6 +233,14 @@ FROM commands AS c LEFT JOIN named USING (id)
 WHERE c.status = 'failed' AND c.decided_at >= %s AND named.id IS NULL
 """
 
+LEFT_BEHIND = f"""
+SELECT w.command_id, w.order_id, w.moves_to, w.accepted_at, c.status AS outcome, c.decided_at
+FROM waiting_moves AS w JOIN commands AS c ON c.id = w.order_id
+WHERE c.kind = 'place_order' AND c.status <> 'pending'
+  AND greatest(w.since, c.decided_at) < now() - interval '{LEFT_BEHIND_MINUTES} minutes'
+"""
+
+#: A move that waits for its order needs no message.
 #: AMQP can't be browsed, so a message is missed only where its queue was empty all the time: by the
 #: clock's samples, which count what waits, what is delayed and what is with a worker.
 PENDING = f"""
@@ -238,7 +248,9 @@ WITH waiting AS (
     SELECT c.id, c.kind, greatest(c.decided_at, max(l.settled_at)) AS since
     FROM commands AS c
     LEFT JOIN dead_letters AS l ON l.command_ids @> ARRAY[c.id] AND l.state = 'retried'
-    WHERE c.status = 'pending' GROUP BY c.id, c.kind, c.decided_at
+    WHERE c.status = 'pending'
+      AND NOT EXISTS (SELECT FROM waiting_moves AS m WHERE m.command_id = c.id)
+    GROUP BY c.id, c.kind, c.decided_at
 ), empty AS (
     SELECT queue FROM queue_stats
     WHERE resolution_s = {FINEST_S} AND at > now() - interval '{PENDING_MINUTES} minutes'
@@ -340,5 +352,12 @@ CHECKS: Final = (
         "Command {command_id}: {kind} is pending since {since}, with nothing in {queue} for "
         f"{PENDING_MINUTES} minutes. Find its dead letter: holdfast failures list --state all "
         "--subject command:{command_id}", COMMAND,
+    ),
+    Check(
+        "waiting_moves", "moves that wait and their orders",
+        "no move waits for an order that is decided", LEFT_BEHIND,
+        "Order {order_id}: its command is {outcome} since {decided_at}, and its move to "
+        "{moves_to}, command {command_id}, accepted {accepted_at}, waits all the same. The clock "
+        "applies what was left behind: does it run? Look for the order's id in its log.", ORDER,
     ),
 )  # fmt: skip

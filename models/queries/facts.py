@@ -14,6 +14,7 @@ from models.queries import (
     server,
     stats,
     times,
+    waiting_moves,
     workers,
 )
 from models.queries.clocks import ClockReports
@@ -53,7 +54,8 @@ class Seldom(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What the database knew at a time. figures, signs: by actor; freed: see controls.freed."""
+    """What the database knew at a time. figures, signs: by actor; freed: see controls.freed;
+    waiting: moves whose order is not decided."""
 
     at: datetime
     figures: Mapping[str, ActorFigures]
@@ -65,6 +67,7 @@ class Facts(NamedTuple):
     read_only: bool = False
     clocks: ClockReports = ClockReports()
     freed: Mapping[str, datetime] = MappingProxyType({})
+    waiting: waiting_moves.Figures = waiting_moves.Figures()
 
     def alive(self) -> list[WorkerRow]:
         """The workers that reported lately."""
@@ -89,6 +92,7 @@ def collect(seldom: Seldom | None = None) -> Facts:
         server.is_read_only(),
         clocks.lately(),
         controls.freed(),
+        waiting_moves.figures(),
     )
 
 

@@ -82,6 +82,27 @@ def test_a_pending_order_says_what_is_known_of_it_and_what_stops_it(desk: Desk) 
     assert decided.says("Kettle, 2 l")
 
 
+def test_a_move_that_waits_for_its_order_is_shown_with_it_and_among_the_delayed(
+    desk: Desk,
+) -> None:
+    sku = desk.shop.product(5)
+    desk.system.sql(STUCK)
+    try:
+        order_id = desk.shop.place((sku, 3), customer_id="c-stuck", headers=NOW).json()["id"]
+        path = f"/dashboard/orders/{order_id}"
+        command_id = desk.shop.move(order_id, "shipped", headers=NOW).json()["id"]
+        look = desk.reader.until(path, "Moves that wait for its decision")
+        delayed = desk.reader.until("/dashboard/delayed", command_id[:8])
+        assert desk.shop.command(command_id)["status"] == "pending"
+    finally:
+        desk.system.sql("DROP TRIGGER stuck ON orders; DROP FUNCTION stuck()")
+
+    assert look.says("pending", "shipped", command_id[:8])
+    assert path in delayed.links
+    moved = desk.reader.until(path, "Shipped")
+    assert not moved.says("Moves that wait for its decision")
+
+
 def test_a_failed_order_without_a_row_leads_to_its_message(desk: Desk) -> None:
     order_id = IdMint(desk.system.environment["SECRET_KEY"].encode()).new(ORDER)
     desk.system.sql(FAILED, order_id, order_id, f"order:{order_id}")

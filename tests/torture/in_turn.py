@@ -2,17 +2,20 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Final, NamedTuple
 
 from models.rules.order_status import Move, Moved, OrderState, decide_moves
-from models.rules.refusals import SUPERSEDED
+from models.rules.refusals import PRECONDITION_FAILED, SUPERSEDED
 from tests.torture.history import Asked, Told
 from tests.torture.world import OrderRow, World
 
 #: An order of a product is not refused for want of stock that is on its way, so long after the
 #: product was put.
 SET_UP_S: Final = 60.0
+#: Moves are in turn here, whenever they were accepted.
+ANY_TIME: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Links(NamedTuple):
@@ -67,7 +70,9 @@ def _moves(
         if (came := _outcome(world, decision.move.command_id)) not in (due, None):
             yield f"order {order.id}: {decision.move.to} is {came}, not {due}, in {order.events}"
     for move in late:
-        if (came := _outcome(world, move.ids[0])) != SUPERSEDED:
+        # Who names a version says what it comes after, whenever it was accepted.
+        due = PRECONDITION_FAILED if move.if_version else SUPERSEDED
+        if (came := _outcome(world, move.ids[0])) != due:
             yield f"order {order.id}: {move.to}, put back, is {came}, in {order.events}"
     timeline = [order.events[0], *(d.move.to for d in decisions if isinstance(d, Moved))]
     if order.events not in (timeline, [*timeline, unknown and unknown.to]):
@@ -76,7 +81,7 @@ def _moves(
 
 def _move(asked: Asked) -> Move:
     versions = tuple(asked.if_version) or None
-    return Move(asked.ids[0], asked.names[0], asked.to or "", versions)
+    return Move(asked.ids[0], asked.names[0], asked.to or "", ANY_TIME, versions)
 
 
 def _came_late(world: World, asked: Asked, chain: Sequence[Asked]) -> bool:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from actors.commands import SKU, SKU_RULE, CommandId, MoveOrder
-from models.queries import failures, lookup, reads, undecided
+from models.queries import failures, lookup, reads, undecided, waiting_moves
 from models.queries.order_filter import OrderFilter
 from models.queries.reads import FoundOrder
 from models.rules.order_status import MOVES, PENDING
@@ -26,6 +26,8 @@ FIELDS: Final = ("q", *LIST_FIELDS)
 STATUSES: Final = (
     "pending", "confirmed", "shipped", "delivered", "cancelled", "returned", "rejected", "failed"
 )  # fmt: skip
+#: Of the moves that wait for an order.
+MOVES_SHOWN_MAX: Final = 100
 #: A move's button, in the order of an order's life.
 BUTTONS: Final = {
     "shipped": "Mark as shipped",
@@ -114,7 +116,7 @@ class Story(NamedTuple):
     """All there is to say about an order.
 
     names: of its products, by SKU; waits: what stopped the last attempt to decide it, None where
-    there was none.
+    there was none; waiting_moves: those that wait for its decision, in order.
     """
 
     events: Sequence[Any]
@@ -123,6 +125,7 @@ class Story(NamedTuple):
     movements: Sequence[lookup.OrderMovement]
     names: Mapping[str, str]
     waits: undecided.Undecided | None
+    waiting_moves: Sequence[waiting_moves.WaitingMove]
 
 
 class OrderPage(Page):
@@ -140,6 +143,7 @@ class OrderPage(Page):
             again=found is not None and found.asked is None and found.outcome == PENDING,
             moves=[to for to in BUTTONS if to in MOVES[order.status]], buttons=BUTTONS,
             confirms=CONFIRMS, names=story.names, waits=story.waits,
+            waiting_moves=story.waiting_moves,
             accepted_at=order.placed_at or accepted_at(order_id, datetime.now(UTC)),
         )  # fmt: skip
 
@@ -164,6 +168,7 @@ def _story(order: OrderView) -> Story:
         lookup.movements_of(order.id),
         {product.sku: product.name for product in products if product},
         tried[0] if tried else None,
+        waiting_moves.of_order(order.id, MOVES_SHOWN_MAX),
     )
 
 

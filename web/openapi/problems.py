@@ -65,7 +65,7 @@ KINDS: Final[dict[str, Kind]] = {
         refusals.ILLEGAL_TRANSITION,
         "The order is shipped; it can become delivered, returned, not cancelled.",
     ),
-    "unknown-order": _decided(refusals.UNKNOWN_ORDER, "This order was never accepted."),
+    "unknown-order": _decided(refusals.UNKNOWN_ORDER, "This order was not decided within 30 days."),
     "superseded": _decided(
         refusals.SUPERSEDED,
         f"The change {LATER_ID} was accepted later and has taken effect already.",
