@@ -29,6 +29,8 @@ OFFERED_MIN, OFFERED_MAX, STEP = 1_000.0, 80_000.0, 2.0
 PILED_UP = 0.06
 #: Halvings of the step between what is kept up with and what is not.
 HALVINGS = 3
+#: Capacities that differ by less are the same.
+RESOLUTION = STEP ** (1 / 2**HALVINGS)
 #: For how long, and for how many orders at least: queues take a while to fill.
 WARM_S, WARM_ORDERS = 0.3, 2_000
 SECONDS, ORDERS = 0.6, 3_000
@@ -167,8 +169,8 @@ def as_json(found: Sequence[Forecast]) -> list[dict[str, Any]]:
 
 
 def shrinking(found: Sequence[Forecast]) -> list[str]:
-    """Scenarios in which many processes of each carry less than few."""
+    """Scenarios in which many processes of each carry less than few, by what can be told."""
     of_each = {(one.scenario, one.web): one.capacity for one in found if one.web == one.workers}
     names = dict.fromkeys(one.scenario for one in found)
     return [name for name in names
-            if of_each.get((name, MANY), math.inf) < of_each.get((name, FEW), 0.0)]  # fmt: skip
+            if RESOLUTION * of_each.get((name, MANY), math.inf) < of_each.get((name, FEW), 0.0)]  # fmt: skip

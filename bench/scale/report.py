@@ -14,6 +14,7 @@ from bench.scale.forecast import (
     FEW,
     MANY,
     PROCESSES,
+    RESOLUTION,
     RTT_S,
     SCENARIOS,
     Forecast,
@@ -340,7 +341,10 @@ def _slower(checks: Sequence[Check]) -> str:
 def _shrinking(found: Sequence[Forecast]) -> str:
     fewer = shrinking(found)
     if not fewer:
-        return f"Nowhere do {MANY} of each carry less than {FEW}."
+        return (
+            f"Nowhere do {MANY} of each carry less than {FEW}, by what the search can tell "
+            f"({RESOLUTION - 1:.0%})."
+        )
     return f"**{MANY} of each carry less than {FEW}**: {', '.join(fewer)}."
 
 

@@ -7,9 +7,12 @@ import pytest
 import simpy
 
 from bench.scale.costs import Costs, Sample, distinct, fit
-from bench.scale.forecast import Scenario, forecast, limit
+from bench.scale.fitting import Check
+from bench.scale.forecast import Forecast, Scenario, forecast, limit, shrinking
+from bench.scale.measure import cell
 from bench.scale.model import Load, Setup, Simulation, quantile
 from bench.scale.parts import QUANTUM_S, Cpu, Steps
+from bench.scale.report import worst
 
 COSTS = Costs(
     cpu={
@@ -254,3 +257,24 @@ def test_a_forecast_names_what_is_full() -> None:
     # Then it is the rows that limit, and the time at half of that is a small one
     assert found.limit == "row locks"
     assert 0 < found.p50_ms < 500
+
+
+@pytest.mark.parametrize(("of_100", "fewer"), [(500.0, ["hot"]), (980.0, []), (1500.0, [])])
+def test_more_processes_that_carry_less_are_told_from_the_coarseness_of_the_search(
+    of_100: float, fewer: list[str]
+) -> None:
+    found = [
+        Forecast("hot", number, number, capacity, "", {}, 0, 0, 0, 0)
+        for number, capacity in ((1, 2000.0), (10, 1000.0), (100, of_100))
+    ]
+    assert shrinking(found) == fewer
+
+
+def test_the_worst_cell_is_held_against_the_best_with_fewer_processes_only() -> None:
+    # Given rates that fall as workers are added to two web processes, and are highest with four
+    rates = {(1, 1): 100.0, (1, 2): 110.0, (2, 1): 120.0, (2, 2): 90.0, (4, 1): 200.0}
+    checks = [
+        Check(cell(web, workers, "1,000 SKUs").name, "orders/s", rate, rate)
+        for (web, workers), rate in rates.items()
+    ]
+    assert worst("1,000 SKUs", checks) == (0.75, "2 × 2, 1,000 SKUs")
