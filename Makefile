@@ -34,7 +34,7 @@ test-cluster: environment-dev ## Run the tests of gateway, replicas, failover, m
 
 # What speaks to RabbitMQ, or does without it.
 ON_RABBITMQ = $(patsubst %,tests/integration/test_%.py,channels generations settling full_queues queues \
-	limits controls failures operations transient_faults inbox) \
+	limits controls failures operations transient_faults inbox lanes) \
 	$(patsubst %,tests/e2e/test_%.py,outages under_load smoke orders torture)
 
 test-rabbitmq4: environment-dev rabbitmq4 ## Run the tests of messaging on RabbitMQ 4 (ARGS="-k settling")
