@@ -172,5 +172,8 @@ def shrinking(found: Sequence[Forecast]) -> list[str]:
     """Scenarios in which many processes of each carry less than few, by what can be told."""
     of_each = {(one.scenario, one.web): one.capacity for one in found if one.web == one.workers}
     names = dict.fromkeys(one.scenario for one in found)
-    return [name for name in names
-            if RESOLUTION * of_each.get((name, MANY), math.inf) < of_each.get((name, FEW), 0.0)]  # fmt: skip
+    few, many = (
+        {name: of_each.get((name, number), missing) for name in names}
+        for number, missing in ((FEW, 0.0), (MANY, math.inf))
+    )
+    return [name for name in names if RESOLUTION * many[name] < few[name]]
