@@ -163,7 +163,7 @@ def poison_put_back(scene: Scene) -> str:
     scene.rig.sql(HEX)
     try:
         chained = scene.load.fire(
-            named(_hexed_product(product), product), named(_hexed_return(order), order)
+            named(_hexed_return(order), order), named(_hexed_product(scene, product), product)
         )
         failed = [ids[HEXED_LINK] for ids in chained]
         scene.fires(lambda: scene.rig.sql(OPEN, failed) == [(0,)], "both are decided", 60.0)
@@ -187,9 +187,13 @@ SELECT 2 - count(*) FROM commands WHERE id = ANY (%s::uuid[]) AND status <> 'pen
 """
 
 
-def _hexed_product(sku: str) -> Chain:
-    for price, name in enumerate(("", "", HEXED, ""), start=1):
-        yield a_product(sku, price, name=name)
+def _hexed_product(scene: Scene, sku: str) -> Chain:
+    yield a_product(sku, 1)
+    yield a_product(sku, 2)
+    hexed = yield a_product(sku, 3, name=HEXED)
+    # Of several that are decided together, only the last is ever written.
+    scene.fires(lambda: not scene.not_failed(hexed.ids), f"{hexed.ids} failed", 60.0)
+    yield a_product(sku, 4)
 
 
 def _hexed_return(customer: str) -> Chain:
