@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
+from actors.commands import PLACE_BEHIND, ROUTES, PlaceOrder
 from models.rules.order_status import MOVES
 from tests.torture import effects, in_turn
 from tests.torture.faults.messages import CURSED, HEXED
@@ -17,6 +18,8 @@ from tests.torture.world import World, look
 
 RECOVERY_S_MAX: Final = 60.0
 POISON: Final = (CURSED, KILLER)
+#: What decides orders: the second one those of products that are being set up.
+DECIDERS: Final = (ROUTES[PlaceOrder].actor, PLACE_BEHIND.actor)
 #: A confirm that was on its way when the link broke may still be read by then.
 IN_FLIGHT_S: Final = 0.5
 #: What RabbitMQ says of a queue's length may be this old.
@@ -145,7 +148,7 @@ def _odd_letters(world: World) -> Iterator[str]:
             for id_ in letter.command_ids
         )
         put_back = letter.state == "retried" and HEXED in letter.error
-        if letter.actor and not put_back and not (letter.actor == "place_orders" and poisoned):
+        if letter.actor and not put_back and not (letter.actor in DECIDERS and poisoned):
             yield f"{letter.actor}: {letter.error[:200]}"
 
 
