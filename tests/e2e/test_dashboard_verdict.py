@@ -172,9 +172,9 @@ def test_a_move_that_waits_for_its_order_says_so_and_leads_there(desk: Desk) -> 
     try:
         eventually(lambda: consumers(desk, "holdfast.orders") == 0, what="no worker takes orders")
         order_id = desk.shop.place((sku, 1), headers=NOW).json()["id"]
-        assert desk.shop.move(order_id, "cancelled", headers=NOW).status_code == 202
+        moved = desk.shop.move(order_id, "cancelled", headers=NOW)
 
-        look = desk.reader.until("/dashboard/delayed", "Waits until its order is decided")
+        look = desk.reader.until("/dashboard/delayed", moved.json()["id"])
     finally:
         desk.system.sql("DELETE FROM paused_queues")
 

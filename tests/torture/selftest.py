@@ -143,10 +143,10 @@ REGRESSIONS: Final = (
         [
             Edit(
                 ORDERS,
-                "    left = _placing.submit(placed, current_message())\n",
+                "    after = _placing.submit(placed, current_message())\n",
                 "    import threading\n"
                 "    threading.Thread(target=_placing.submit, args=(placed,)).start()\n"
-                "    left: set[str] = set()\n",
+                "    after = Aftermath(set(), set())\n",
             )
         ],
     ),
