@@ -151,6 +151,30 @@ REGRESSIONS: Final = (
         ],
     ),
     Regression(
+        "lanes with several consumers at once",
+        "pause-queues,kill-worker-in-a-lane",
+        "P7b",
+        [
+            Edit(
+                BROKER,
+                'arguments["x-single-active-consumer"] = True',
+                'arguments["x-single-active-consumer"] = False',
+            )
+        ],
+    ),
+    Regression(
+        "who decides an order looks for no moves that wait for it",
+        "pause-queues",
+        "P1 lost|P6",
+        [
+            Edit(
+                ORDERS,
+                "apply([order.id for order in placed if order.id in after.moved])",
+                "apply([])",
+            )
+        ],
+    ),
+    Regression(
         "locks in any order",
         "postgres-locked-row,postgres-slow,overload",
         "Deadlocks",
