@@ -27,8 +27,9 @@ COURSES: Final = (
 )
 #: What a client may know of its order's version, and may not.
 VERSIONS: Final = ([1], [2], [1, 2])
-#: Units of an order of a new SKU: orders take them all.
-UNITS_MAX: Final = 10
+#: Units of the orders of a new SKU. They take all there are; orders are not decided in turn, so the
+#: second one wants more than the first one's.
+UNITS: Final = ((1, 10), (11, 20))
 #: More than there are without the restock before it: taken off sooner, it would be refused.
 RESTOCK: Final = 100
 #: How many of the changes have an idempotency key.
@@ -68,10 +69,10 @@ def of_a_sku(random: Random, sku: str, customer: str) -> Chain:
     """A SKU that is new: its product, its stock, orders of it, prices and restocks."""
     price = 1
     yield a_product(sku, price)
-    for order in ("first", "second"):
-        units = random.randint(1, UNITS_MAX)
+    for number, between in enumerate(UNITS, start=1):
+        units = random.randint(*between)
         yield a_change_of_stock(sku, units)
-        yield an_order(f"{customer}-{order}", {sku: units})
+        yield an_order(f"{customer}-{number}", {sku: units})
     for _ in range(random.randint(2, 4)):
         if random.random() < 0.5:
             price += 1
