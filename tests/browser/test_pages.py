@@ -41,7 +41,7 @@ def test_the_overview_tells_what_is_so(floor: Floor, tab: Tab) -> None:
     expect(tab.figure("Workers")).to_have_text(str(floor.count(ALIVE)))
     decided = float(tab.figure("Orders decided").inner_text().split()[0])
     assert 0 < decided <= figure_max(floor)
-    for queue in ("orders", "moves", "products", "stock", "operations"):
+    for queue in ("orders", "transitions", "skus", "operations"):
         expect(tab.page.locator(f"[id='o-holdfast.{queue}']")).to_contain_text("consuming")
     reason = tab.page.locator("#verdict a", has_text="failure")
 
@@ -59,8 +59,8 @@ def test_the_actors_are_those_that_work(floor: Floor, tab: Tab) -> None:
     tab.open("/dashboard/actors")
 
     for actor, queue in (
-        ("place_orders", "orders"), ("move_orders", "moves"), ("put_products", "products"),
-        ("adjust_stock", "stock"), ("operate", "operations"),
+        ("place_orders", "orders"), ("move_orders", "transitions"), ("put_products", "skus"),
+        ("adjust_stock", "skus"), ("operate", "operations"),
     ):  # fmt: skip
         expect(tab.page.locator(f"#a-{actor}")).to_contain_text(f"holdfast.{queue}")
         expect(tab.page.locator(f"[id='q-holdfast.{queue}']")).to_contain_text(actor)

@@ -4,6 +4,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from inspect import unwrap
+from itertools import groupby
 from threading import Event, Lock
 from typing import Any
 
@@ -516,7 +517,9 @@ def test_an_idle_lane_begins_anew_and_nothing_is_lost_or_overtaken(
         send(workshop, actor, [name])
 
     workshop.eventually_empty(LANE)
-    assert work.decided == names(60)
+    # An acknowledgement that RabbitMQ has not written down is lost with its channel: that message
+    # comes once more, before the next one.
+    assert [name for name, _ in groupby(work.decided)] == names(60)
     assert work.at_once == 1
     eventually(
         lambda: all(
