@@ -15,6 +15,7 @@ from actors.queues import QueueState
 from config import ROOT
 from models.queries.checks import CHECKS
 from models.queries.reconciliation import Found, Reconciled
+from models.queries.waiting_moves import Figures
 from models.rules.figures import blank
 from tests.unit.test_health import WELL
 from web.exporter import Exporter
@@ -58,7 +59,7 @@ def test_all_metrics_of_a_worker_are_documented() -> None:
 def test_all_metrics_of_the_clock_are_documented() -> None:
     seen = Seen(
         active=True, queues={"q": QueueState(1, 1, 1, 1, NOW)}, workers=1, failures={"a": 1},
-        stock_below=1, sampled_at=NOW, undecided={}, missing=[],
+        stock_below=1, sampled_at=NOW, undecided={}, waiting=Figures(), missing=[],
         reconciled=Reconciled(NOW, None, 5, [Found("stock", "", "", 0, 5, [])], NOW),
     )  # fmt: skip
 
