@@ -259,12 +259,13 @@ class Rig:
 
 
 @contextmanager
-def locked_row(rig: Rig, sku: str) -> Iterator[None]:
-    """The stock of a SKU, locked by somebody else."""
+def locked_stock(rig: Rig) -> Iterator[None]:
+    """The stock of all SKUs, locked by somebody else: of one alone, orders may find nothing left,
+    and who is refused locks nothing."""
     connection = psycopg2.connect(rig.database_url)
     try:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT FROM stock WHERE sku = %s FOR UPDATE", (sku,))
+            cursor.execute("SELECT FROM stock ORDER BY sku, location FOR UPDATE")
         yield
     finally:
         connection.close()

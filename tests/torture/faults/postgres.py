@@ -12,11 +12,10 @@ from tests.torture.faults.scene import (
     Scene,
     fault,
 )
-from tests.torture.load import HOT
 from tests.torture.proxy import Mode
 from tests.torture.rig import (
     Rig,
-    locked_row,
+    locked_stock,
 )
 
 
@@ -97,7 +96,7 @@ def postgres_no_connections(scene: Scene) -> str:
 def postgres_locked_row(scene: Scene) -> str:
     """The stock that everybody wants is locked for longer than anybody waits."""
     waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-    with locked_row(scene.rig, HOT):
+    with locked_stock(scene.rig):
         scene.fires(lambda: scene.rig.sql(waits) != [(0,)], "somebody waits for it")
         scene.wait(2.0)
     return ""

@@ -8,12 +8,11 @@ from pathlib import Path
 
 from tests.torture.failpoints import LANE
 from tests.torture.faults.scene import FAULTS, Fault, Scene, consumers, fault
-from tests.torture.load import HOT
 from tests.torture.rig import (
     WEB_PROCESSES,
     WORKERS,
     Keeper,
-    locked_row,
+    locked_stock,
 )
 
 
@@ -34,8 +33,8 @@ def _killed_while_retrying(moment: str) -> Fault:
     at = killed_at(moment)
 
     def run(scene: Scene) -> str:
-        # Whoever wants that row runs into a time-out, and is tried again later.
-        with locked_row(scene.rig, HOT):
+        # Whoever wants stock runs into a time-out, and is tried again later.
+        with locked_stock(scene.rig):
             return at(scene)
 
     return run

@@ -1,8 +1,5 @@
 """RabbitMQ goes, is short of memory, is full, loses its queues."""
 
-import contextlib
-import os
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -131,25 +128,19 @@ def rabbitmq_full_queue(scene: Scene) -> str:
     definition = '{"max-length": 1}'
     scene.rig.rabbitmq.ctl("set_policy", "-p", NAME, "full", f"^{ORDERS}$", definition)
     try:
-        with _stopped_workers(scene.rig):
-            scene.fires(lambda: scene.load.shed > shed + 5, "the queue refuses", 3.0)
+        with _paused_orders(scene):
+            scene.fires(lambda: scene.load.shed > shed + 5, "the queue refuses")
     finally:
         scene.rig.rabbitmq.ctl("clear_policy", "-p", NAME, "full")
     return f"{scene.load.shed - shed} refused"
 
 
 @contextmanager
-def _stopped_workers(rig: Rig) -> Iterator[None]:
-    """All workers hold still, for less than the two heartbeats after which RabbitMQ gives up."""
-    groups = [p.pid for name in WORKERS if (p := rig.keepers[name].process) is not None]
-    _signal_groups(groups, signal.SIGSTOP)
+def _paused_orders(scene: Scene) -> Iterator[None]:
+    """Nobody takes new orders: a worker that held still would have room for some more of them."""
+    scene.operate(f"queues/{ORDERS}/pause", reason="the rig")
     try:
+        scene.fires(lambda: consumers(scene.rig) == 0, "nobody takes new orders")
         yield
     finally:
-        _signal_groups(groups, signal.SIGCONT)
-
-
-def _signal_groups(groups: list[int], number: signal.Signals) -> None:
-    for group in groups:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(group, number)
+        scene.operate(f"queues/{ORDERS}/resume")

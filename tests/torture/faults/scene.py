@@ -14,8 +14,8 @@ import pika.exceptions
 
 from actors.commands import ROUTES, PlaceOrder
 from tests.torture.history import History
-from tests.torture.load import HOT, Load
-from tests.torture.rig import Rig, locked_row
+from tests.torture.load import Load
+from tests.torture.rig import Rig, locked_stock
 from tests.torture.watch import Watch
 
 FIRES_S_MAX: Final = 20.0
@@ -111,10 +111,10 @@ def channel_of(rig: Rig) -> Iterator[Any]:
 
 @contextmanager
 def retrying(scene: Scene) -> Iterator[None]:
-    """Whoever wants the stock that everybody wants runs into a time-out and is tried again."""
+    """Whoever wants stock runs into a time-out and is tried again."""
     scene.without_doomed()
     before = len(scene.rig.failpoints.moved())
-    with locked_row(scene.rig, HOT):
+    with locked_stock(scene.rig):
         scene.fires(lambda: len(scene.rig.failpoints.moved()) > before, "messages are tried again")
         yield
 
