@@ -125,14 +125,18 @@ def _memory_alarm(scene: Scene) -> Iterator[None]:
 def rabbitmq_full_queue(scene: Scene) -> str:
     """The queue of new orders may hold next to nothing, while nobody takes from it."""
     shed = scene.load.shed
-    definition = '{"max-length": 1}'
-    scene.rig.rabbitmq.ctl("set_policy", "-p", NAME, "full", f"^{ORDERS}$", definition)
+    with _paused_orders(scene), _holding_one(scene):
+        scene.fires(lambda: scene.load.shed > shed + 5, "the queue refuses")
+    return f"{scene.load.shed - shed} refused"
+
+
+@contextmanager
+def _holding_one(scene: Scene) -> Iterator[None]:
+    scene.rig.rabbitmq.ctl("set_policy", "-p", NAME, "full", f"^{ORDERS}$", '{"max-length": 1}')
     try:
-        with _paused_orders(scene):
-            scene.fires(lambda: scene.load.shed > shed + 5, "the queue refuses")
+        yield
     finally:
         scene.rig.rabbitmq.ctl("clear_policy", "-p", NAME, "full")
-    return f"{scene.load.shed - shed} refused"
 
 
 @contextmanager
