@@ -16,7 +16,8 @@ from dramatiq.message import Message
 
 from actors.broker import declarations
 from actors.channels import close_in_order
-from actors.commands import QUEUES
+from actors.commands import LANES, QUEUES
+from actors.lane import PREFETCH
 from actors.nodes import connect, connection_parameters
 from config import Settings
 from models.queries import clocks, workers
@@ -155,10 +156,12 @@ class QueueInspector:
     def _peek(self, queue: str) -> bytes | None:
         """The message at the head, None of none.
 
-        A lane knows no basic.get, so this is a consumer for a moment.
+        A lane knows no basic.get, so this is a consumer for a moment. RabbitMQ puts what comes back
+        behind all that came back before: of a lane, take as much at once as a worker may have given
+        back, or the head would end up behind that.
         """
         channel = self._open_channel()
-        channel.basic_qos(prefetch_count=1)
+        channel.basic_qos(prefetch_count=PREFETCH if queue in LANES else 1)
         _delivery, _properties, body = next(
             channel.consume(queue, inactivity_timeout=PEEK_S), (None, None, None)
         )

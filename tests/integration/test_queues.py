@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from actors.channels import close_in_order
 from actors.commands import LANES
 from actors.queues import QueueInspector, QueueState, QueuesUnknownError
 from config import settings
@@ -146,6 +147,33 @@ def test_the_head_of_a_lane_says_how_old_the_oldest_is(workshop: Workshop) -> No
         assert inspector.inspect()[lane].consumers == 0
     with contextlib.closing(QueueInspector(given, [lane])) as another:
         assert is_about(another.inspect()[lane].oldest_at, 2 * HOUR)
+
+
+def test_a_look_at_a_lane_leaves_what_a_worker_gave_back_in_order(workshop: Workshop) -> None:
+    (lane, *_) = LANES
+    for age in (3 * HOUR, 2 * HOUR, HOUR):
+        send(workshop, lane, age=age)
+    with workshop.connect() as connection:
+        # Given a worker that gave the first ones back
+        worker = connection.channel()
+        worker.basic_qos(prefetch_count=2)
+        before = bodies(worker, lane, 2)
+        close_in_order(worker)
+
+        # When somebody looks how old the oldest one is
+        given = msgspec.structs.replace(settings(), rabbitmq_url=workshop.rabbitmq.url)
+        with contextlib.closing(QueueInspector(given, [lane])) as inspector:
+            assert is_about(inspector.inspect()[lane].oldest_at, 3 * HOUR)
+        eventually(lambda: workshop.messages_in(lane) == 3)
+
+        # Then the next worker gets all in the order in which it was sent
+        assert bodies(connection.channel(), lane, 3)[:2] == before
+
+
+def bodies(channel: Any, queue: str, count: int) -> list[bytes]:
+    """So many messages from a consumer that acknowledges none."""
+    stream = channel.consume(queue, inactivity_timeout=20)
+    return [next(stream)[2] for _ in range(count)]
 
 
 def test_a_head_that_was_taken_is_forgotten(

@@ -75,11 +75,9 @@ class Scene:
         self.fires(lambda: not self.not_failed(self.doomed), "the doomed have failed", 60.0)
 
     def operate(self, what: str, **fields: Any) -> None:
-        """Do what an operator does at the dashboard; raises NotFiredError where it is refused."""
+        """Do what an operator does at the dashboard, again while it says that it can't now."""
         with self.rig.client() as client:
-            answer = client.post(f"/dashboard/{what}", data=fields)
-        if answer.is_error:
-            raise NotFiredError(f"{what}: {answer.status_code}")
+            self.fires(lambda: not client.post(f"/dashboard/{what}", data=fields).is_error, what)
 
     def name(self, kind: str) -> str:
         return f"{kind}-{next(self._numbers)}"
